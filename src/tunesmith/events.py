@@ -1,0 +1,234 @@
+"""What happened (events, past tense) and what is to be done about it (commands, imperative).
+
+Together, in the order in which they were applied, they are the records of the event log: the truth about an
+experiment. Replaying applies them and decides nothing anew.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from tunesmith.resources import Node, Placement
+from tunesmith.trial import AttemptOutcome, TrialStatus
+
+
+class Suggestion(msgspec.Struct, frozen=True):
+    """A config that a searcher proposes."""
+
+    config: dict[str, Any]
+    reason: str | None = None
+    parent: int | None = None  #: index of the trial it was derived from
+    max_t: int | None = None
+
+
+class Verdict(str, Enum):
+    """What a trial does after a report."""
+
+    CONTINUE = "continue"
+    STOP = "stop"  #: it is not worth going on
+    COMPLETE = "complete"  #: it reached the end there is: the last rung, or an iteration limit
+    PAUSE = "pause"
+    CLONE = "clone"
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The answer to a report, with the numbers it rests on. A plain continue carries neither."""
+
+    verdict: Verdict = Verdict.CONTINUE
+    reason: str | None = None  #: a sentence with named places, e.g. "rank {rank} of {n_seen} at rung {rung}"
+    numbers: dict[str, float | int | str] = {}
+
+    def words(self) -> str | None:
+        """The reason with its numbers filled in."""
+        return None if self.reason is None else self.reason.format(**self.numbers)
+
+
+CONTINUE = Decision()
+
+
+class EndReason(str, Enum):
+    """Why an experiment ended."""
+
+    FINISHED = "finished"  #: as many samples as asked for, all over
+    EXHAUSTED = "exhausted"  #: the searcher has no further config
+    TIME_BUDGET = "time budget"
+    STEP_BUDGET = "step budget"
+    STOPPER = "stopper"
+    FAILED = "failed"  #: fail_fast, or the breaker for trials that all fail alike
+    INTERRUPTED = "interrupted"
+
+
+class _Record(msgspec.Struct, frozen=True, tag_field="type", tag=True):
+    """Base of events and commands: written to the log as JSON with the class name in `type`."""
+
+
+# ---------------------------------------------------------------- events
+
+
+class Event(_Record, frozen=True):
+    """Something that happened."""
+
+
+class SessionStarted(Event, frozen=True):
+    """A driver opened the experiment: the first one created it, later ones resume it."""
+
+    epoch: int  #: fencing epoch of the driver's lease, from 1
+    at: float  #: wall time
+    nodes: tuple[Node, ...]
+
+
+class ConfigsSuggested(Event, frozen=True):
+    """The searcher answered `Suggest`."""
+
+    request: int
+    suggestions: tuple[Suggestion, ...]
+    is_exhausted: bool = False  #: there will be no further config
+    cpu_s: float = 0.0
+    note: str | None = None  #: e.g. that a fallback answered, and why
+
+
+class AttemptStarted(Event, frozen=True):
+    """The attempt's process is up and about to call the trainable."""
+
+    trial: int
+    attempt: int
+    at: float
+    pid: int | None = None
+    node: str | None = None
+
+
+class TrialReported(Event, frozen=True):
+    """A trial handed over metrics at one step. `checkpoint` is the folder it saved for this step, complete and synced."""
+
+    trial: int
+    attempt: int
+    step: int
+    metrics: dict[str, float]
+    time_total_s: float  #: training time of all attempts up to here
+    at: float
+    checkpoint: str | None = None  #: relative to the experiment's folder
+    is_last: bool = False  #: the trial says it is done (Ray Tune's `done=True`)
+
+
+class ReportRefused(Event, frozen=True):
+    """A report that must not become a result: of a superseded attempt, or after a stop. Counted, not stored as one."""
+
+    trial: int
+    attempt: int
+    step: int
+    why: str
+
+
+class AttemptEnded(Event, frozen=True):
+    """An attempt's whole process tree is gone."""
+
+    trial: int
+    attempt: int
+    outcome: AttemptOutcome
+    at: float
+    error: str | None = None  #: traceback or description
+    cpu_s: float | None = None
+    max_rss_bytes: int | None = None
+
+
+class InterruptRequested(Event, frozen=True):
+    """Ctrl-C or a termination signal; the level counts the presses from 1."""
+
+    level: int
+    source: str
+
+
+class NodeLost(Event, frozen=True):
+    """A node and all attempts on it are gone."""
+
+    node: str
+
+
+# ---------------------------------------------------------------- commands
+
+
+class Command(_Record, frozen=True):
+    """Something to be done. Carried out only after it was committed."""
+
+
+class Suggest(Command, frozen=True):
+    """Ask the searcher for up to `n` configs."""
+
+    request: int
+    n: int
+
+
+class StartAttempt(Command, frozen=True):
+    """Start a process for the trial. `config` is the trial's; the log does not repeat it."""
+
+    trial: int
+    attempt: int
+    placement: Placement
+    config: dict[str, Any] = {}
+    checkpoint: str | None = None
+    start_step: int = 0  #: the step of that checkpoint; the first report is one above
+    start_time_s: float = 0.0  #: training time already spent
+
+
+class AnswerReport(Command, frozen=True):
+    """Let the trial's `report()` return, or end it there."""
+
+    trial: int
+    attempt: int
+    step: int
+    decision: Decision
+
+
+class StopAttempt(Command, frozen=True):
+    """End an attempt by the stop ladder, beginning with its next report."""
+
+    trial: int
+    attempt: int
+    reason: str
+    is_immediate: bool = False  #: skip the ladder's patient steps
+
+
+class ConcludeAttempt(Command, frozen=True):
+    """Give the trial its state after an attempt ended, or after a decision about a trial that does not run."""
+
+    trial: int
+    attempt: int
+    status: TrialStatus
+    reason: str | None = None
+    not_before: float | None = None  #: for PENDING: earliest start, on the experiment's clock
+
+
+class DeleteCheckpoint(Command, frozen=True):
+    """Retention no longer keeps this folder."""
+
+    trial: int
+    path: str
+
+
+class EndExperiment(Command, frozen=True):
+    """Start nothing more; the experiment is done when no attempt is left."""
+
+    why: EndReason
+    detail: str | None = None
+
+
+Record = (
+    SessionStarted
+    | ConfigsSuggested
+    | AttemptStarted
+    | TrialReported
+    | ReportRefused
+    | AttemptEnded
+    | InterruptRequested
+    | NodeLost
+    | Suggest
+    | StartAttempt
+    | AnswerReport
+    | StopAttempt
+    | ConcludeAttempt
+    | DeleteCheckpoint
+    | EndExperiment
+)

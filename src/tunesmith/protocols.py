@@ -1,0 +1,188 @@
+"""The six contracts of the house. Whoever writes a searcher, scheduler, stopper, executor, store or callback needs
+this file only; `tunesmith.testing` holds a contract suite for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from tunesmith.events import Command, Decision, Event, Record, Suggestion, TrialReported
+from tunesmith.resources import Node
+from tunesmith.space import Space
+from tunesmith.trial import Objective, Trial
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# ---------------------------------------------------------------- searcher
+
+
+class History(msgspec.Struct, frozen=True):
+    """All that a searcher may know. A snapshot: trials are frozen and the tuple does not grow."""
+
+    space: Space
+    objective: Objective | None
+    seed: int
+    trials: tuple[Trial, ...]  #: by index; those PENDING and RUNNING are included
+
+
+class Exhausted(msgspec.Struct, frozen=True):
+    """There is no further config, now or later."""
+
+    reason: str
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """There is no config now; ask again when a running trial has reported or ended."""
+
+    reason: str
+
+
+class Searcher(Protocol):
+    """Proposes configs. A function of the history: it may cache, never remember."""
+
+    def suggest(self, history: History, rng: np.random.Generator, n: int) -> Sequence[Suggestion] | Exhausted | Wait:
+        """1 to `n` suggestions, or why there are none. Equal arguments give equal answers, in any process."""
+
+
+# ---------------------------------------------------------------- scheduler
+
+
+class StartNew(msgspec.Struct, frozen=True):
+    """Use the free slot for a new trial."""
+
+
+class Thaw(msgspec.Struct, frozen=True):
+    """Use the free slot to go on with this paused trial."""
+
+    trial: int
+    reason: str
+
+
+class StopPaused(msgspec.Struct, frozen=True):
+    """This paused trial will not go on; ask again for the slot."""
+
+    trial: int
+    reason: str
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Leave the slot empty until the next event."""
+
+
+NextAction = StartNew | Thaw | StopPaused | Hold
+
+
+class Scheduler(Protocol):
+    """Judges reports and says what runs next. `observe` is a fold; the other two have no side effects."""
+
+    def bind(self, objective: Objective | None) -> Objective | None:
+        """Take the experiment's objective, once, before anything else; return the one it will use.
+
+        Raises: ConfigError if both sides name one, or neither does and it needs one.
+        """
+
+    def observe(self, record: Record) -> None:
+        """Fold one record of the log, in the log's order, each exactly once."""
+
+    def decide(self, trial: Trial, report: TrialReported) -> Decision:
+        """What the trial does after this report. Called before the report is observed; `trial` already holds it."""
+
+    def choose_next(self, paused: Sequence[Trial]) -> NextAction:
+        """What a free slot is used for."""
+
+    def describe(self) -> Sequence[str]:
+        """A few lines on its state for people: rungs, what each stop was for."""
+
+
+# ---------------------------------------------------------------- stopper
+
+
+class Stopper(Protocol):
+    """Ends a trial, or the experiment, by a rule that needs no comparison with other trials."""
+
+    def observe(self, record: Record) -> None:
+        """Fold one record of the log."""
+
+    def decide(self, trial: Trial, report: TrialReported) -> Decision:
+        """CONTINUE, STOP or COMPLETE for the trial that reported; called before the report is observed."""
+
+    def should_end(self) -> str | None:
+        """Why the whole experiment should end now, or None."""
+
+
+# ---------------------------------------------------------------- executor
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """What an executor needs to know once, before the first attempt."""
+
+    experiment_id: str
+    folder: Path
+    trainable: Any  #: the user's function or class, as given
+    space: Space
+    trial_ids: Any  #: maps a trial's index to (trial_id, trial_name)
+    seed: int
+    grace_s: float = 10.0
+    options: Mapping[str, Any] = {}
+
+
+class Executor(Protocol):
+    """Runs attempts and hands back events. The only place where time passes is `wait`."""
+
+    def nodes(self) -> tuple[Node, ...]:
+        """What there is to run on."""
+
+    def start(self, launch: Launch) -> None:
+        """Get ready. Raises TrainableError where the trainable cannot travel, before anything runs."""
+
+    def carry_out(self, commands: Sequence[Command]) -> None:
+        """Do what each StartAttempt, AnswerReport and StopAttempt says; ignore the others. Never blocks for long."""
+
+    def wait(self, timeout_s: float | None) -> list[Event]:
+        """Events in the order in which they happened; empty after `timeout_s` seconds without any."""
+
+    def post(self, event: Event, delay_s: float = 0.0) -> None:
+        """Make `wait` return this event; may be called from any thread and from a signal handler."""
+
+    def close(self, *, is_immediate: bool = False) -> None:
+        """End every attempt and free everything. Idempotent. No process is left afterwards."""
+
+
+# ---------------------------------------------------------------- store
+
+
+class Store(Protocol):
+    """Where the event log lives. One writer, held by a lease with a fencing epoch."""
+
+    def append(self, records: Sequence[Record], trials: Sequence[Trial]) -> None:
+        """Commit the records and the new state of the trials they changed, all or nothing. Returns when committed.
+
+        Raises: LeaseError when another driver has taken over; StoreError when it cannot be written.
+        """
+
+    def records(self) -> Iterator[Record]:
+        """The whole log, in order."""
+
+    def close(self) -> None:
+        """Give back the lease. Idempotent."""
+
+
+# ---------------------------------------------------------------- callback
+
+
+class Callback(Protocol):
+    """Watches an experiment. Called from a thread of its own, never from the loop; what it raises stops nothing."""
+
+    def setup(self, folder: Path) -> None:
+        """Before the first record. `tunesmith.stores.open_reader(folder)` reads the experiment."""
+
+    def on_records(self, records: Sequence[Record]) -> None:
+        """The next committed records, in order."""
+
+    def on_end(self) -> None:
+        """After the last record."""

@@ -1,0 +1,77 @@
+"""What a trial asks for, what a machine has, and which part of it a trial was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from tunesmith.errors import ResourceError
+
+
+class Resources(msgspec.Struct, frozen=True):
+    """What one trial asks for. Fractions are allowed; fractions of one GPU share it."""
+
+    cpu: float = 1.0
+    gpu: float = 0.0
+    custom: dict[str, float] = {}
+
+    def words(self) -> str:
+        """For messages: '2 CPUs, 0.5 GPUs, 1 license'."""
+        parts = [f"{self.cpu:g} CPU{'s' if self.cpu != 1 else ''}"]
+        if self.gpu:
+            parts.append(f"{self.gpu:g} GPU{'s' if self.gpu != 1 else ''}")
+        return ", ".join(parts + [f"{amount:g} {name}" for name, amount in sorted(self.custom.items())])
+
+
+class Node(msgspec.Struct, frozen=True):
+    """What the processes of one machine may use: not what the machine has."""
+
+    name: str
+    cpu: float
+    gpus: tuple[str, ...] = ()  #: what CUDA_VISIBLE_DEVICES would say for each
+    custom: dict[str, float] = {}
+
+    def words(self) -> str:
+        """For messages, in the words of a request."""
+        return Resources(cpu=self.cpu, gpu=len(self.gpus), custom=self.custom).words()
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """The part of a node that one attempt holds."""
+
+    node: str
+    resources: Resources
+    gpus: dict[str, float] = {}  #: device -> share of it
+
+
+def parse_resources(request: Mapping[str, object] | Resources | None) -> Resources:
+    """The request in `resources_per_trial`'s words: {"cpu": 2, "gpu": 0.5, "license": 1, "custom_resources": {...}}.
+
+    Raises: ResourceError for a negative, non-finite or non-numeric amount, or a fraction of a GPU above 1.
+    """
+    if request is None:
+        return Resources()
+    if isinstance(request, Resources):
+        return request
+    if not isinstance(request, Mapping):
+        raise ResourceError(f'resources_per_trial is {request!r}. Give a dict such as {{"cpu": 2, "gpu": 0.5}}.')
+    nested = request.get("custom_resources") or {}
+    if not isinstance(nested, Mapping):
+        raise ResourceError(f"custom_resources is {nested!r}. Give a dict of names and amounts.")
+    amounts = {
+        str(key).lower() if str(key).lower() in ("cpu", "gpu") else str(key): value
+        for key, value in {**request, **nested}.items()
+        if key != "custom_resources"
+    }
+    checked = {name: _amount(name, value) for name, value in amounts.items()}
+    gpu = checked.pop("gpu", 0.0)
+    if gpu > 1 and gpu != int(gpu):
+        raise ResourceError(f"A trial asks for {gpu:g} GPUs. Ask for a whole number, or for a fraction below 1.")
+    return Resources(cpu=checked.pop("cpu", 1.0), gpu=gpu, custom={n: a for n, a in checked.items() if a > 0})
+
+
+def _amount(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise ResourceError(f"The amount of {name!r} is {value!r}. Give a number of 0 or more.")
+    return float(value)

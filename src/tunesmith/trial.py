@@ -1,0 +1,196 @@
+"""The words about one trial: its states, its attempts, its checkpoints, and what is optimised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from tunesmith.errors import ConfigError, TransitionError
+from tunesmith.resources import Placement
+
+
+class Mode(str, Enum):
+    """Whether small or large values of a metric are good."""
+
+    MIN = "min"
+    MAX = "max"
+
+    def is_better(self, value: float, than: float) -> bool:
+        """Whether `value` is strictly better; NaN is worse than everything, and nothing is worse than NaN."""
+        if math.isnan(value):
+            return False
+        if math.isnan(than):
+            return True
+        return value < than if self is Mode.MIN else value > than
+
+    def as_loss(self, value: float) -> float:
+        """The value with its sign turned so that smaller is better."""
+        return value if self is Mode.MIN else -value
+
+
+class Objective(msgspec.Struct, frozen=True):
+    """What is optimised: one metric and mode each, at least one; several objectives are no special case."""
+
+    metrics: tuple[str, ...]
+    modes: tuple[Mode, ...]
+
+    @property
+    def metric(self) -> str:
+        """The first metric: the one that a single ranking uses."""
+        return self.metrics[0]
+
+    @property
+    def mode(self) -> Mode:
+        """The first metric's mode."""
+        return self.modes[0]
+
+
+def parse_objective(metric: str | Sequence[str] | None, mode: str | Sequence[str] | None) -> Objective | None:
+    """The objective in a user's words, or None where neither was given.
+
+    Raises: ConfigError if only one of the two was given, they differ in number, or a mode is not "min" or "max".
+    """
+    if metric is None and mode is None:
+        return None
+    if metric is None or mode is None:
+        raise ConfigError(f"metric is {metric!r} and mode is {mode!r}. Give both, or neither.")
+    metrics = (metric,) if isinstance(metric, str) else tuple(metric)
+    modes = (mode,) if isinstance(mode, str) else tuple(mode)
+    if not metrics or len(metrics) != len(modes):
+        raise ConfigError(f"There are {len(metrics)} metrics and {len(modes)} modes. Give one mode for each metric.")
+    for name in modes:
+        if name not in ("min", "max"):
+            raise ConfigError(f"mode is {name!r}. Give 'min' or 'max'.")
+    return Objective(metrics=metrics, modes=tuple(Mode(name) for name in modes))
+
+
+class TrialStatus(str, Enum):
+    """Where a trial stands. `TRANSITIONS` says which may follow which."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    COMPLETED = "COMPLETED"
+    STOPPED = "STOPPED"
+    FAILED = "FAILED"
+    INTERRUPTED = "INTERRUPTED"
+    INVALID = "INVALID"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more happens to the trial in this run of the experiment."""
+        return self not in _OPEN
+
+    @property
+    def ray_word(self) -> str:
+        """The word that Ray Tune's users know: PENDING, RUNNING, PAUSED, TERMINATED or ERROR."""
+        if self in _OPEN:
+            return self.value
+        if self is TrialStatus.INTERRUPTED:
+            return "PENDING"
+        return "ERROR" if self in (TrialStatus.FAILED, TrialStatus.INVALID) else "TERMINATED"
+
+
+_OPEN = frozenset({TrialStatus.PENDING, TrialStatus.RUNNING, TrialStatus.PAUSED})
+
+#: Every change of state there is. PENDING after RUNNING is a requeue; after an end it is a resume of the experiment.
+TRANSITIONS: dict[TrialStatus, frozenset[TrialStatus]] = {
+    TrialStatus.PENDING: frozenset({TrialStatus.RUNNING, TrialStatus.STOPPED, TrialStatus.INTERRUPTED}),
+    TrialStatus.RUNNING: frozenset(set(TrialStatus) - {TrialStatus.RUNNING}),
+    TrialStatus.PAUSED: frozenset(
+        {TrialStatus.PENDING, TrialStatus.RUNNING, TrialStatus.STOPPED, TrialStatus.COMPLETED, TrialStatus.INTERRUPTED}
+    ),
+    TrialStatus.INTERRUPTED: frozenset({TrialStatus.PENDING}),
+    TrialStatus.FAILED: frozenset({TrialStatus.PENDING}),
+    TrialStatus.INVALID: frozenset(),
+    TrialStatus.COMPLETED: frozenset(),
+    TrialStatus.STOPPED: frozenset(),
+}
+
+
+class AttemptOutcome(str, Enum):
+    """How one process of a trial ended."""
+
+    RETURNED = "RETURNED"  #: the function returned
+    STOPPED = "STOPPED"  #: it was told to stop, and did or was killed
+    RAISED = "RAISED"  #: the function raised
+    EXITED = "EXITED"  #: the process ended without the function having returned
+    SIGNALLED = "SIGNALLED"  #: the process died by a signal that was not ours
+    LOST = "LOST"  #: its process or node vanished
+    PREEMPTED = "PREEMPTED"
+    INVALID = "INVALID"  #: the trainable refused the config
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the attempt counts against `max_failures`."""
+        return self in (AttemptOutcome.RAISED, AttemptOutcome.EXITED, AttemptOutcome.SIGNALLED)
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """A folder that a trial saved and can start from; committed with the report of the same step."""
+
+    path: str  #: relative to the experiment's folder
+    step: int
+    attempt: int
+    score: float | None = None  #: the value that retention ranks by, smaller is better; None where there was none
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One candidate as it stands now. Frozen: only the experiment's fold replaces it."""
+
+    index: int
+    trial_id: str
+    config: dict[str, Any]
+    status: TrialStatus = TrialStatus.PENDING
+    attempt: int = 0  #: number of the current or last attempt; 0 before the first
+    n_failures: int = 0
+    n_losses: int = 0
+    n_preemptions: int = 0
+    n_reports: int = 0  #: results stored, superseded ones included
+    step: int = 0  #: last step reported; 0 before the first
+    metrics: dict[str, float] | None = None  #: of the last report
+    time_total_s: float = 0.0  #: training time up to the last report, over all attempts
+    best_value: float | None = None  #: best value of the objective's first metric, in the user's sign
+    best_step: int | None = None
+    checkpoints: tuple[Checkpoint, ...] = ()  #: committed and kept, oldest first
+    placement: Placement | None = None  #: what it holds; set in state RUNNING and in no other
+    pid: int | None = None
+    node: str | None = None
+    started_at: float | None = None  #: wall time of the first attempt's start
+    reported_at: float | None = None  #: wall time of the last report
+    ended_at: float | None = None
+    stop_asked: str | None = None  #: why the running attempt was told to end
+    reason: str | None = None  #: why it is in its state: of a stop, a failure, a completion
+    error: str | None = None  #: traceback or description of the last failure
+    proposed_by: str | None = None  #: the searcher's reason for this config
+    max_t: int | None = None  #: the searcher's wish for how far to train
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The newest committed one."""
+        return self.checkpoints[-1] if self.checkpoints else None
+
+
+def check_transition(trial: Trial, target: TrialStatus) -> None:
+    """Raise TransitionError unless the table allows the trial to go to `target`."""
+    if target not in TRANSITIONS[trial.status]:
+        raise TransitionError(
+            f"Trial {trial.index} cannot go from {trial.status.value} to {target.value} "
+            f"(attempt {trial.attempt}, step {trial.step}, {trial.n_failures} failures, reason: {trial.reason})."
+        )
+
+
+def metric_value(metrics: Mapping[str, float], step: int, time_total_s: float, name: str) -> float | None:
+    """The value that `name` has in a report, filled-in keys included; None where it is missing."""
+    value = metrics.get(name)
+    if value is not None:
+        return value
+    if name == "training_iteration":
+        return float(step)
+    if name == "time_total_s":
+        return time_total_s
+    return None
