@@ -32,6 +32,7 @@ class Verdict(str, Enum):
     COMPLETE = "complete"  #: it reached the end there is: the last rung, or an iteration limit
     PAUSE = "pause"
     CLONE = "clone"
+    REFUSE = "refuse"  #: the report contradicts what is known; `report()` raises
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -59,6 +60,11 @@ class EndReason(str, Enum):
     STOPPER = "stopper"
     FAILED = "failed"  #: fail_fast, or the breaker for trials that all fail alike
     INTERRUPTED = "interrupted"
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether what was running goes on when the experiment is resumed."""
+        return self in (EndReason.INTERRUPTED, EndReason.FAILED)
 
 
 class _Record(msgspec.Struct, frozen=True, tag_field="type", tag=True):
@@ -111,6 +117,16 @@ class TrialReported(Event, frozen=True):
     at: float
     checkpoint: str | None = None  #: relative to the experiment's folder
     is_last: bool = False  #: the trial says it is done (Ray Tune's `done=True`)
+
+
+class CheckpointSaved(Event, frozen=True):
+    """A trial saved a folder for a step that it had reported before: a class trainable told to stop does."""
+
+    trial: int
+    attempt: int
+    step: int
+    checkpoint: str
+    at: float
 
 
 class ReportRefused(Event, frozen=True):
@@ -188,6 +204,7 @@ class StopAttempt(Command, frozen=True):
     trial: int
     attempt: int
     reason: str
+    status_after: TrialStatus = TrialStatus.STOPPED
     is_immediate: bool = False  #: skip the ladder's patient steps
 
 
@@ -220,6 +237,7 @@ Record = (
     | ConfigsSuggested
     | AttemptStarted
     | TrialReported
+    | CheckpointSaved
     | ReportRefused
     | AttemptEnded
     | InterruptRequested

@@ -4,7 +4,7 @@ this file only; `tunesmith.testing` holds a contract suite for each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,6 +44,10 @@ class Wait(msgspec.Struct, frozen=True):
 
 class Searcher(Protocol):
     """Proposes configs. A function of the history: it may cache, never remember."""
+
+    @property
+    def uses_results(self) -> bool:
+        """Whether results change what it proposes. If not, configs are asked for well ahead, many at a time."""
 
     def suggest(self, history: History, rng: np.random.Generator, n: int) -> Sequence[Suggestion] | Exhausted | Wait:
         """1 to `n` suggestions, or why there are none. Equal arguments give equal answers, in any process."""
@@ -122,13 +126,16 @@ class Launch(msgspec.Struct, frozen=True):
     """What an executor needs to know once, before the first attempt."""
 
     experiment_id: str
+    experiment_name: str
     folder: Path
     trainable: Any  #: the user's function or class, as given
-    space: Space
-    trial_ids: Any  #: maps a trial's index to (trial_id, trial_name)
+    trial_names: Callable[[int], tuple[str, str]]  #: a trial's index -> its id and its name
     seed: int
+    handle: Callable[[Sequence[Event]], None]  #: pass events through the loop at once: for trials in its own thread
     grace_s: float = 10.0
-    options: Mapping[str, Any] = {}
+    checkpoint_freq: int = 0  #: of class trainables: save every so many steps
+    checkpoint_at_end: bool = False
+    log_cap_bytes: int = 16 * 2**20
 
 
 class Executor(Protocol):

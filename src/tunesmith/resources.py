@@ -68,7 +68,11 @@ def parse_resources(request: Mapping[str, object] | Resources | None) -> Resourc
     gpu = checked.pop("gpu", 0.0)
     if gpu > 1 and gpu != int(gpu):
         raise ResourceError(f"A trial asks for {gpu:g} GPUs. Ask for a whole number, or for a fraction below 1.")
-    return Resources(cpu=checked.pop("cpu", 1.0), gpu=gpu, custom={n: a for n, a in checked.items() if a > 0})
+    cpu = checked.pop("cpu", 1.0)
+    custom = {name: amount for name, amount in checked.items() if amount > 0}
+    if not (cpu or gpu or custom):
+        raise ResourceError("A trial asks for nothing, so any number would start at once. Give it a share of something.")
+    return Resources(cpu=cpu, gpu=gpu, custom=custom)
 
 
 def _amount(name: str, value: object) -> float:

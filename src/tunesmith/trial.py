@@ -137,6 +137,10 @@ class Checkpoint(msgspec.Struct, frozen=True):
     step: int
     attempt: int
     score: float | None = None  #: the value that retention ranks by, smaller is better; None where there was none
+    time_total_s: float = 0.0  #: training time up to this step
+    metrics: dict[str, float] | None = None  #: reported with it
+    best_value: float | None = None  #: the trial's best up to this step: what stands again after a restart from here
+    best_step: int | None = None
 
 
 class Trial(msgspec.Struct, frozen=True):

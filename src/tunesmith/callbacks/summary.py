@@ -1,0 +1,161 @@
+"""What is said when an experiment is over: why it ended, what is best, where everything lies, and how to go on."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import textwrap
+from collections.abc import Sequence
+
+from tunesmith.callbacks.choices import Choices
+from tunesmith.callbacks.lines import best_of, best_words, counts_words, error_words
+from tunesmith.callbacks.progress_view import Best, ProgressView
+from tunesmith.callbacks.text import (
+    clean,
+    clean_lines,
+    config_literal,
+    format_count,
+    format_duration,
+    shorten,
+)
+from tunesmith.events import EndReason
+from tunesmith.trial import Trial
+
+#: A line and the style that a terminal gives it.
+StyledLine = tuple[str, str]
+
+_LABEL = 12
+_MAX_TRACEBACK_LINES = 30
+_MAX_FAILURE_KINDS = 5
+_END_WORDS = {
+    EndReason.FINISHED: "finished, every trial is over",
+    EndReason.EXHAUSTED: "finished, the searcher has no further config",
+    EndReason.TIME_BUDGET: "ended, the time budget is used up",
+    EndReason.STEP_BUDGET: "ended, the step budget is used up",
+    EndReason.STOPPER: "ended by a stopper",
+    EndReason.FAILED: "ended by failures",
+    EndReason.INTERRUPTED: "interrupted",
+}
+
+
+def summary_lines(view: ProgressView, choices: Choices, *, width: int = 80) -> list[StyledLine]:
+    """The end of an experiment in lines of at most `width` characters; only paths and code may be longer."""
+    return [
+        *_ending(view, width),
+        *_field("trials", counts_words(view.counts), width),
+        *_field("results", f"{format_count(view.n_reports, 'report')}, {format_count(view.n_steps, 'step')}", width),
+        *_best_part(view, choices, width),
+        *_failures(view, choices, width),
+        ("", ""),
+        *_places(view),
+    ]
+
+
+def _ending(view: ProgressView, width: int) -> list[StyledLine]:
+    words = "not over" if view.end_status is None else _END_WORDS[view.end_status]
+    style = "bold green" if view.is_complete else "bold yellow"
+    lines = _wrap(f"{clean(view.name)}: {words}, after {format_duration(view.elapsed_s)}", width, "", style)
+    if view.end_detail and clean(view.end_detail) not in words:
+        lines += _field("why", clean(view.end_detail), width)
+    return lines
+
+
+def _best_part(view: ProgressView, choices: Choices, width: int) -> list[StyledLine]:
+    best = best_of(view, choices)
+    if best is None:
+        return _field("best", _why_no_best(view, choices), width)
+    is_one_of_several = choices.metric is None and view.objective is not None and len(view.objective.metrics) > 1
+    words = f"{best_words(best)} ({clean(best.name)})"
+    if is_one_of_several:
+        words += "; ranked by the first of several objectives"
+    lines = _field("best", words, width, style="bold green")
+    lines += [("", ""), *((line, "") for line in config_literal(best.config, width=width)), ("", "")]
+    return lines + _checkpoint(best, width)
+
+
+def _checkpoint(best: Best, width: int) -> list[StyledLine]:
+    if best.checkpoint is None:
+        return _field("checkpoint", "none was saved by this trial", width)
+    lines: list[StyledLine] = [("checkpoint".ljust(_LABEL) + clean(best.checkpoint), "")]
+    if best.checkpoint_step != best.step:
+        lines += _field("", f"of step {best.checkpoint_step}: step {best.step} has no checkpoint", width)
+    return lines
+
+
+def _why_no_best(view: ProgressView, choices: Choices) -> str:
+    """Why there is no best trial, and what to do about it."""
+    if view.n_reports == 0:
+        return (
+            "none: no trial reported anything. Call tune.report(loss=...) in the training function, "
+            "or return a number or a dict from it."
+        )
+    metric = choices.metric or (view.objective.metric if view.objective is not None else None)
+    if metric is None:
+        return 'none: no metric was named. Ask with result.get_best_trial("loss", "min"), or pass metric= and mode=.'
+    return f"none: no trial reported a {clean(metric)} that is a number."
+
+
+def _failures(view: ProgressView, choices: Choices, width: int) -> list[StyledLine]:
+    """Failures that are alike are said once; if all are, with the traceback, which is then the thing to read."""
+    kinds = _alike(view.failures())
+    if not kinds:
+        return []
+    lines: list[StyledLine] = [("", "")]
+    for trials in kinds[: min(_MAX_FAILURE_KINDS, choices.max_error_rows)]:
+        numbers = ", ".join(str(trial.index) for trial in sorted(trials, key=lambda t: t.index)[:8])
+        more = ", ..." if len(trials) > 8 else ""
+        words = f"{format_count(len(trials), 'trial')}: {shorten(error_words(trials[0]), 300)}"
+        which = "trial" if len(trials) == 1 else "trials"
+        lines += _field("failed", f"{words} ({which} {numbers}{more})", width, style="red")
+        log = view.log_files.get(trials[0].index)
+        if log is not None:
+            lines.append((" " * _LABEL + f"log of trial {trials[0].index}: {clean(log)}", ""))
+    n_more = sum(map(len, kinds[min(_MAX_FAILURE_KINDS, choices.max_error_rows) :]))
+    if n_more:
+        lines += _field("", f"and {format_count(n_more, 'trial')} with other errors", width)
+    return lines + (_traceback(kinds[0][0]) if len(kinds) == 1 else [])
+
+
+def _alike(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """The trials grouped by what their error says, numbers aside; the largest group first."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(re.sub(r"\d+", "#", error_words(trial)), []).append(trial)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def _traceback(trial: Trial) -> list[StyledLine]:
+    """The error text whole, up to a limit; nothing where it has no more than the line already said."""
+    lines = clean_lines(trial.error or "")
+    if len(lines) < 2:
+        return []
+    hidden = len(lines) - _MAX_TRACEBACK_LINES
+    head = [f"({format_count(hidden, 'line')} left out)"] if hidden > 0 else []
+    shown = [*head, *lines[-_MAX_TRACEBACK_LINES:]]
+    return [("", ""), *((line, "bright_black") for line in shown)]
+
+
+def _places(view: ProgressView) -> list[StyledLine]:
+    """Where everything lies. Paths are not wrapped, so that they can be copied."""
+    lines = [("folder".ljust(_LABEL) + clean(view.folder), "")]
+    if not view.is_complete:
+        name = clean(json.dumps(view.name, ensure_ascii=False))
+        lines.append(("go on".ljust(_LABEL) + f"tune.run(..., name={name})", "bold"))
+    folder = clean(json.dumps(view.folder, ensure_ascii=False))
+    lines.append(("look at it".ljust(_LABEL) + f"tunesmith.load({folder})", ""))
+    if view.database is not None:
+        lines.append((" " * _LABEL + f"sqlite3 -readonly {clean(shlex.quote(view.database))}", ""))
+    return lines
+
+
+def _field(label: str, words: str, width: int, *, style: str = "") -> list[StyledLine]:
+    """A label and its words, wrapped between words and indented under themselves."""
+    return _wrap(label.ljust(_LABEL) + words, width, " " * _LABEL, style)
+
+
+def _wrap(text: str, width: int, indent: str, style: str) -> list[StyledLine]:
+    wrapped = textwrap.wrap(
+        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    )
+    return [(line, style) for line in wrapped]

@@ -1,0 +1,1 @@
+"""What runs attempts: in this process, in processes of their own, or on a virtual clock."""

@@ -1,0 +1,63 @@
+"""The facts that an attempt is started with, the same for every executor."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import cloudpickle
+
+from tunesmith.events import StartAttempt
+from tunesmith.protocols import Launch
+from tunesmith.rng import derived_seed
+
+
+def session_facts(launch: Launch, command: StartAttempt) -> dict[str, Any]:
+    """What the session of this attempt must know, JSON-able: the `welcome` frame of `trialside.wire`."""
+    trial_id, trial_name = launch.trial_names(command.trial)
+    folder = launch.folder
+    resources = command.placement.resources
+    return {
+        "type": "welcome",
+        "experiment_id": launch.experiment_id,
+        "experiment_name": launch.experiment_name,
+        "trial_index": command.trial,
+        "trial_id": trial_id,
+        "trial_name": trial_name,
+        "attempt": command.attempt,
+        "folder": str(folder),
+        "trial_dir": str(folder / "trials" / f"{command.trial:05d}"),
+        "resources": {"cpu": resources.cpu, "gpu": resources.gpu, **resources.custom},
+        "gpus": list(command.placement.gpus),
+        "start_step": command.start_step,
+        "start_time_s": command.start_time_s,
+        "start_checkpoint": str(folder / command.checkpoint) if command.checkpoint else None,
+        "seed": derived_seed(launch.seed, f"trial/{command.attempt}", command.trial),
+        "log": str(log_path(launch, command.trial)),
+        **config_fields(command.config),
+    }
+
+
+def log_path(launch: Launch, trial: int) -> Any:
+    """The trial's log file."""
+    return launch.folder / "logs" / f"{trial:05d}.log"
+
+
+def config_fields(config: dict[str, Any]) -> dict[str, Any]:
+    """The config as JSON where that keeps it whole, else pickled: it may hold classes and functions."""
+    if _is_plain(config):
+        return {"config": config}
+    return {"config": None, "config_pickle": base64.b64encode(cloudpickle.dumps(config)).decode()}
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    if kind in (str, bool, type(None)):
+        return True
+    if kind is int:
+        return -(2**63) <= value < 2**63
+    if kind is float:
+        return bool(value - value == 0.0)  # finite
+    if kind is list:
+        return all(map(_is_plain, value))
+    return kind is dict and all(type(key) is str for key in value) and all(map(_is_plain, value.values()))

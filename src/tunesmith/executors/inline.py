@@ -1,0 +1,188 @@
+"""Trials in this very process and thread, one after the other: for debuggers, and where processes cannot be had."""
+
+from __future__ import annotations
+
+import queue
+import time
+import traceback
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from tunesmith.errors import ReportError
+from tunesmith.events import (
+    AnswerReport,
+    AttemptEnded,
+    AttemptStarted,
+    Command,
+    Decision,
+    Event,
+    StartAttempt,
+    StopAttempt,
+    TrialReported,
+    Verdict,
+)
+from tunesmith.executors.attempts import session_facts
+from tunesmith.executors.machine import local_node
+from tunesmith.protocols import Launch
+from tunesmith.resources import Node
+from tunesmith.trial import AttemptOutcome
+from tunesmith.trialside.call import InvalidConfig, run_trainable
+from tunesmith.trialside.channel import Answer
+from tunesmith.trialside.session import Session, TrialStopped, inline_session
+
+
+class InlineExecutor:
+    """Runs each attempt to its end inside `wait`. A report passes through the loop before `report()` returns.
+
+    Breakpoints work; nothing is isolated; a trial that never reports cannot be stopped but by Ctrl-C.
+    """
+
+    def __init__(self, capacity: Mapping[str, float] | None = None) -> None:
+        self._node = local_node(capacity)
+        self._queue: deque[StartAttempt] = deque()
+        self._mailbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._delayed: list[tuple[float, Event]] = []
+        self._answers: dict[tuple[int, int, int], Decision] = {}
+        self._is_closed = False
+
+    def nodes(self) -> tuple[Node, ...]:
+        """This machine."""
+        return (self._node,)
+
+    def start(self, launch: Launch) -> None:
+        """Nothing needs to be packed: the code is here."""
+        self._launch = launch
+        (launch.folder / "logs").mkdir(mode=0o700, exist_ok=True)
+
+    def carry_out(self, commands: Sequence[Command]) -> None:
+        """Queue starts, keep answers."""
+        for command in commands:
+            if isinstance(command, StartAttempt):
+                self._queue.append(command)
+            elif isinstance(command, AnswerReport):
+                self._answers[command.trial, command.attempt, command.step] = command.decision
+            elif isinstance(command, StopAttempt):
+                self._drop_queued(command)
+
+    def _drop_queued(self, command: StopAttempt) -> None:
+        """An attempt that has not begun ends at once; one that runs is told at its next report."""
+        for queued in self._queue:
+            if (queued.trial, queued.attempt) == (command.trial, command.attempt):
+                self._queue.remove(queued)
+                self.post(AttemptEnded(command.trial, command.attempt, AttemptOutcome.STOPPED, time.time()))
+                return
+
+    def wait(self, timeout_s: float | None) -> list[Event]:
+        """Posted events, else the next attempt's whole run, else the wait."""
+        events = self._take_posted()
+        if events:
+            return events
+        if self._queue:
+            return [self._run(self._queue.popleft())]
+        try:
+            events.append(self._mailbox.get(timeout=self._until_delayed(timeout_s)))
+        except queue.Empty:
+            pass
+        return events + self._take_posted()
+
+    def post(self, event: Event, delay_s: float = 0.0) -> None:
+        """See Executor.post."""
+        if delay_s > 0:
+            self._delayed.append((time.monotonic() + delay_s, event))
+        else:
+            self._mailbox.put(event)
+
+    def close(self, *, is_immediate: bool = False) -> None:
+        """Forget what is queued."""
+        self._queue.clear()
+
+    def _take_posted(self) -> list[Event]:
+        found: list[Event] = []
+        now = time.monotonic()
+        for item in [item for item in self._delayed if item[0] <= now]:
+            self._delayed.remove(item)
+            found.append(item[1])
+        while True:
+            try:
+                found.append(self._mailbox.get_nowait())
+            except queue.Empty:
+                return found
+
+    def _until_delayed(self, timeout_s: float | None) -> float | None:
+        waits = [max(0.0, at - time.monotonic()) for at, _ in self._delayed]
+        return min([*waits, *([] if timeout_s is None else [timeout_s])], default=None)
+
+    def _run(self, command: StartAttempt) -> Event:
+        trial, attempt = command.trial, command.attempt
+        facts = {**session_facts(self._launch, command), "config": command.config}
+        facts.pop("config_pickle", None)
+        self._launch.handle([AttemptStarted(trial, attempt, time.time(), node=self._node.name)])
+        session = Session.from_facts(facts, _InlineChannel(self, command))
+        error: str | None = None
+        try:
+            with inline_session(session):
+                run_trainable(
+                    self._launch.trainable,
+                    session,
+                    checkpoint_freq=self._launch.checkpoint_freq,
+                    checkpoint_at_end=self._launch.checkpoint_at_end,
+                )
+            outcome = AttemptOutcome.RETURNED
+        except TrialStopped:
+            outcome = AttemptOutcome.STOPPED
+        except _LoopFailed as failure:
+            raise failure.cause from None
+        except InvalidConfig:
+            outcome, error = AttemptOutcome.INVALID, traceback.format_exc()
+        except SystemExit as failure:
+            outcome, error = AttemptOutcome.EXITED, f"The function called sys.exit({failure.code!r})."
+        except (Exception, KeyboardInterrupt):
+            outcome, error = AttemptOutcome.RAISED, traceback.format_exc()
+        return AttemptEnded(trial, attempt, outcome, time.time(), error)
+
+    def exchange(self, event: TrialReported) -> Decision:
+        """Pass a report through the loop and pick up the answer."""
+        try:
+            self._launch.handle([*self._take_posted(), event])
+            return self._answers.pop((event.trial, event.attempt, event.step))
+        except Exception as error:
+            raise _LoopFailed(error) from error
+
+
+class _LoopFailed(BaseException):
+    """The loop itself failed inside a report: no concern of the user's function, which must not swallow it."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class _InlineChannel:
+    """The channel of a trial that runs inside the loop."""
+
+    def __init__(self, executor: InlineExecutor, command: StartAttempt) -> None:
+        self._executor, self._trial, self._attempt = executor, command.trial, command.attempt
+
+    def report(
+        self, step: int, metrics: Mapping[str, float], *, time_total_s: float, checkpoint: str | None, is_last: bool
+    ) -> Answer:
+        """See Channel."""
+        event = TrialReported(
+            self._trial, self._attempt, step, dict(metrics), time_total_s, time.time(), checkpoint, is_last
+        )
+        decision = self._executor.exchange(event)
+        if decision.verdict is Verdict.REFUSE:
+            raise ReportError(decision.words() or "refused")
+        return Answer(decision.verdict.value, decision.words(), step)
+
+    def returned(self, note: str | None = None) -> None:
+        """Nothing to say: the executor sees it."""
+
+    def failed(self, error: str, *, kind: Literal["raised", "invalid"] = "raised") -> None:
+        """Nothing to say: the executor sees it."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+

@@ -1,0 +1,174 @@
+"""What happens in a trial's process: isolate it, run the trainable, say how it ended, go."""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import os
+import random
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from tunesmith.executors.processes.isolation import THREAD_COUNT_VARIABLES, adopt_orphans, die_with_parent
+from tunesmith.trialside.call import InvalidConfig, run_trainable
+from tunesmith.trialside.session import Session, TrialStopped, set_session
+from tunesmith.trialside.wire import DriverLost, SocketChannel
+
+_EXIT_RETURNED, _EXIT_RAISED, _EXIT_STOPPED, _EXIT_ORPHANED = 0, 1, 0, 75
+
+
+def run_forked(facts: dict[str, Any], trainable: Any, parent: int) -> None:
+    """Be the trial; never returns. Called in a fresh fork of the template."""
+    die_with_parent(parent)
+    os.setsid()
+    atexit._clear()  # what the imports registered belongs to the template
+    run_attempt(facts, trainable)
+
+
+def run_attempt(facts: dict[str, Any], trainable: Any) -> None:
+    """Set up the process, run the trainable and exit."""
+    adopt_orphans()
+    _redirect_output(facts["log"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _set_environment(facts)
+    _limit_threads(facts)
+    _seed_generators(facts["seed"])
+    channel = SocketChannel(os.environ["TUNESMITH_SOCKET"], facts["trial"], facts["attempt"])
+    session = Session.from_facts(facts, _Imports(channel) if facts.get("wants_imports") else channel)
+    set_session(session)
+    code = _run(trainable, session, channel)
+    _exit(code)
+
+
+def _run(trainable: Any, session: Session, channel: SocketChannel) -> int:
+    """The exit status; how it ended has been said on the channel."""
+    try:
+        run_trainable(
+            trainable,
+            session,
+            checkpoint_freq=session.options.get("checkpoint_freq", 0),
+            checkpoint_at_end=session.options.get("checkpoint_at_end", False),
+        )
+    except TrialStopped:
+        channel.ended("stopped", is_childless=_is_childless())
+        return _EXIT_STOPPED
+    except DriverLost:
+        return _EXIT_ORPHANED
+    except InvalidConfig:
+        channel.ended("invalid", error=traceback.format_exc(), is_childless=_is_childless())
+        return _EXIT_RAISED
+    except SystemExit as error:
+        text = f"The function called sys.exit({error.code!r}) instead of returning."
+        print(text, file=sys.stderr)
+        channel.ended("exited", error=text, is_childless=_is_childless())
+        return _EXIT_RAISED
+    except BaseException:
+        text = traceback.format_exc()
+        print(text, file=sys.stderr)
+        channel.ended("raised", error=text, is_childless=_is_childless())
+        return _EXIT_RAISED
+    channel.ended("returned", is_childless=_is_childless())
+    return _EXIT_RETURNED
+
+
+def _is_childless() -> bool:
+    """Whether no process is left below this one: orphans of its children count, since it adopts them."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0] != 0:
+            pass
+    except ChildProcessError:
+        return sys.platform == "linux"
+    return False
+
+
+def _exit(code: int) -> None:
+    """Leave without tearing down what is shared with the template: faster, and nothing of it is touched."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter does: wait for the user's threads
+        atexit._run_exitfuncs()
+    except BaseException:
+        traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue
+    os._exit(code)
+
+
+def _redirect_output(path: str) -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(null)
+    os.close(log)
+    # Line by line, so that a killed trial's last words are in the log.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    faulthandler.enable()
+
+
+def _set_environment(facts: dict[str, Any]) -> None:
+    os.environ["TUNESMITH_TRIAL"] = str(facts["trial"])
+    os.environ["TUNESMITH_ATTEMPT"] = str(facts["attempt"])
+    os.environ.pop("TUNESMITH_TEMPLATE", None)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(facts["gpus"])
+    threads = str(_n_threads(facts))
+    for name in THREAD_COUNT_VARIABLES:
+        os.environ[name] = threads
+
+
+def _n_threads(facts: dict[str, Any]) -> int:
+    return max(1, int(facts["resources"]["cpu"]))
+
+
+def _limit_threads(facts: dict[str, Any]) -> None:
+    """Compute on as many CPUs as the trial has. Libraries loaded before the fork no longer read the variables."""
+    n = _n_threads(facts)
+    if n == 1:
+        return  # the template is limited to one already, and so is every fork of it
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(limits=n)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(n)
+
+
+def _seed_generators(seed: int) -> None:
+    """Forks would otherwise all draw the same numbers. Only what is loaded can be seeded."""
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed % 2**32)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+class _Imports:
+    """A channel that tells the driver, before the first report, what the function imported: the template may follow."""
+
+    def __init__(self, channel: SocketChannel) -> None:
+        self._channel = channel
+        self._before: set[str] | None = set(sys.modules)
+
+    def report(self, *args: Any, **kwargs: Any) -> Any:
+        """As the channel's own."""
+        if self._before is not None:
+            new = [name for name in list(sys.modules) if name not in self._before and _is_installed(name)]
+            self._before = None
+            if new:
+                self._channel.send({"type": "imported", "modules": new})
+        return self._channel.report(*args, **kwargs)
+
+
+def _is_installed(name: str) -> bool:
+    """Whether the module is of the standard library or an installed package: the user's own may have side effects."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if name == "__main__" or not file:
+        return False
+    parts = Path(file).parts
+    return "site-packages" in parts or "dist-packages" in parts or file.startswith(os.path.dirname(os.__file__))

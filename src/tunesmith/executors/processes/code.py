@@ -1,0 +1,85 @@
+"""The user's code on its way to the workers: one pickle, once per experiment, in one direction only."""
+
+from __future__ import annotations
+
+import io
+import logging
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import cloudpickle
+
+from tunesmith.errors import TrainableError
+
+_log = logging.getLogger("tunesmith")
+_LARGE_BYTES = 256 * 2**20
+
+
+def pack_trainable(trainable: Any) -> bytes:
+    """The trainable with the globals it uses, pickled.
+
+    Raises: TrainableError naming the captured variable that cannot be pickled.
+    """
+    buffer = io.BytesIO()
+    try:
+        cloudpickle.CloudPickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(trainable)
+    except Exception as error:
+        culprit = next((name for name, value in captured_values(trainable) if not _is_picklable(value)), None)
+        what = f"its variable {culprit!r} cannot be pickled" if culprit else "it cannot be pickled"
+        raise TrainableError(
+            f"The trainable cannot be sent to worker processes: {what} ({type(error).__name__}: {error}). "
+            f"Create such an object (lock, open file, connection) inside the function."
+        ) from error
+    if buffer.tell() > _LARGE_BYTES:
+        largest = max(captured_values(trainable), key=lambda item: _pickled_size(item[1]), default=("?", None))
+        _log.warning(
+            "The trainable is %.0f MiB with what it captures, most of it %r. It is sent once and shared by all trials.",
+            buffer.tell() / 2**20,
+            largest[0],
+        )
+    return buffer.getvalue()
+
+
+def captured_values(trainable: Any) -> list[tuple[str, Any]]:
+    """Names and values that travel with a function: its closure, the globals it reads, a partial's arguments."""
+    found: list[tuple[str, Any]] = []
+    for function in _functions_in(trainable):
+        names = function.__code__.co_freevars
+        for name, cell in zip(names, function.__closure__ or (), strict=False):
+            try:
+                found.append((name, cell.cell_contents))
+            except ValueError:
+                continue
+        if function.__module__ == "__main__" or "<locals>" in function.__qualname__:
+            for name in function.__code__.co_names:
+                if name in function.__globals__:
+                    found.append((name, function.__globals__[name]))
+    found += [(str(name), value) for name, value in getattr(trainable, "keywords", {}).items()]
+    found += [(f"argument {i}", value) for i, value in enumerate(getattr(trainable, "args", ()))]
+    return found
+
+
+def _functions_in(trainable: Any) -> list[Callable[..., Any] | Any]:
+    target = trainable
+    while hasattr(target, "func"):
+        target = target.func
+    if isinstance(target, type):
+        return [value for value in vars(target).values() if hasattr(value, "__code__")]
+    target = getattr(target, "__func__", target)
+    return [target] if hasattr(target, "__code__") else []
+
+
+def _is_picklable(value: Any) -> bool:
+    try:
+        cloudpickle.dumps(value)
+    except Exception:
+        return False
+    return True
+
+
+def _pickled_size(value: Any) -> int:
+    try:
+        return len(cloudpickle.dumps(value))
+    except Exception:
+        return 0

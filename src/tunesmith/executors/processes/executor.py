@@ -1,0 +1,380 @@
+"""The processes executor, driver side: starts the reaper and the template, talks to trials, ends them."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import selectors
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tunesmith.errors import TrainableError, TunesmithError
+from tunesmith.events import (
+    AnswerReport,
+    AttemptEnded,
+    AttemptStarted,
+    Command,
+    Event,
+    StartAttempt,
+    StopAttempt,
+    TrialReported,
+    Verdict,
+)
+from tunesmith.executors.attempts import session_facts
+from tunesmith.executors.machine import local_node
+from tunesmith.executors.mailbox import Mailbox
+from tunesmith.executors.processes.code import pack_trainable
+from tunesmith.executors.processes.connections import Connection, Server
+from tunesmith.executors.processes.ending import Ending, outcome_of
+from tunesmith.executors.processes.ladder import Ladder
+from tunesmith.executors.processes.reaper_link import ReaperLink
+from tunesmith.protocols import Launch
+from tunesmith.resources import Node
+from tunesmith.trialside.wire import decode_numbers, encode_frame
+
+_SWEEP_TIMEOUT_S = 5.0  #: after this an attempt counts as ended even if something below it cannot be killed
+_MAX_TEMPLATE_DEATHS = 3  #: in a row, without a trial having started in between
+
+
+class _Attempt:
+    """One process of a trial, from StartAttempt until its tree is gone."""
+
+    def __init__(self, command: StartAttempt, facts: dict[str, Any]) -> None:
+        self.trial, self.attempt = command.trial, command.attempt
+        self.facts = facts
+        self.is_started = False
+        self.waiting: dict[int, Connection] = {}  #: step -> who waits for the answer to it
+        self.ladder: Ladder | None = None
+        self.ending = Ending()
+
+
+class ProcessExecutor:
+    """Runs each attempt in a process of its own on this machine. See docs/adr/0003-processes.md."""
+
+    def __init__(self, capacity: Mapping[str, float] | None = None, *, start_method: str = "auto") -> None:
+        """Args: capacity: overrides of what this machine offers; start_method: "auto", or "spawn" for no forks."""
+        if start_method not in ("auto", "spawn"):
+            raise TunesmithError(f"start_method is {start_method!r}. Give 'auto' or 'spawn'.")
+        self._node = local_node(capacity)
+        self._start_method = start_method
+        self._selector = selectors.DefaultSelector()
+        self._mailbox = Mailbox()
+        self._selector.register(self._mailbox, selectors.EVENT_READ, self._mailbox.clear)
+        self._attempts: dict[int, _Attempt] = {}  #: by trial: those between StartAttempt and AttemptEnded
+        self._events: list[Event] = []
+        self._template: Connection | None = None
+        self._template_is_ready = False
+        self._unsent: list[bytes] = []  #: start frames that wait for a template
+        self._n_template_deaths = 0
+        self._wants_imports = True
+        self._sweeping: dict[int, tuple[float, list[_Attempt]]] = {}  #: sweep id -> (give up at, who waits)
+        self._n_sweeps = 0
+        self._fatal: TunesmithError | None = None
+        self._is_closed = False
+
+    # ------------------------------------------------------------ the protocol
+
+    def nodes(self) -> tuple[Node, ...]:
+        """This machine."""
+        return (self._node,)
+
+    def start(self, launch: Launch) -> None:
+        """Pack the code and start reaper and template; they get ready while the first configs are proposed."""
+        self._launch = launch
+        self._code = pack_trainable(launch.trainable)
+        (launch.folder / "logs").mkdir(mode=0o700, exist_ok=True)
+        self._token = secrets.token_hex(16)
+        self._server = Server(self._selector, self._token, self._on_frame, self._on_closed)
+        self._reaper = ReaperLink(launch, self._server.path, self._token, start_method=self._start_method)
+        self._selector.register(self._reaper, selectors.EVENT_READ, self._read_reaper)
+        self._reaper.spawn_template()
+
+    def carry_out(self, commands: Sequence[Command]) -> None:
+        """Start, answer, stop."""
+        for command in commands:
+            if isinstance(command, AnswerReport):
+                self._answer(command)
+            elif isinstance(command, StartAttempt):
+                self._start_attempt(command)
+            elif isinstance(command, StopAttempt):
+                attempt = self._attempts.get(command.trial)
+                if attempt is not None and attempt.attempt == command.attempt:
+                    self._begin_stop(attempt, is_immediate=command.is_immediate)
+
+    def wait(self, timeout_s: float | None) -> list[Event]:
+        """See Executor.wait."""
+        end = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            self._events += self._mailbox.take()
+            if self._fatal is not None:
+                raise self._fatal
+            if self._events:
+                events, self._events = self._events, []
+                return events
+            now = time.monotonic()
+            until = min(end, self._climb_ladders(now), self._mailbox.next_at())
+            ready = self._selector.select(None if until == math.inf else max(0.0, until - now))
+            for key, _ in ready:
+                key.data()
+            now = time.monotonic()
+            self._give_up_sweeps(now)
+            if now >= end and not self._events:
+                self._events += self._mailbox.take()
+                events, self._events = self._events, []
+                return events
+
+    def post(self, event: Event, delay_s: float = 0.0) -> None:
+        """See Executor.post."""
+        self._mailbox.post(event, delay_s)
+
+    def close(self, *, is_immediate: bool = False) -> None:
+        """End everything; the reaper sees to it that nothing is left."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if hasattr(self, "_reaper"):
+            self._reaper.end()
+            self._server.close()
+        self._selector.close()
+        self._mailbox.close()
+
+    # ------------------------------------------------------------ commands
+
+    def _start_attempt(self, command: StartAttempt) -> None:
+        facts = session_facts(self._launch, command)
+        launch = self._launch
+        facts |= {
+            "log_cap_bytes": launch.log_cap_bytes,
+            "checkpoint_freq": launch.checkpoint_freq,
+            "checkpoint_at_end": launch.checkpoint_at_end,
+            "wants_imports": self._wants_imports,
+        }
+        self._attempts[command.trial] = _Attempt(command, facts)
+        frame = encode_frame({"type": "start", "facts": facts})
+        if self._template_is_ready and self._template is not None:
+            self._template.send(frame)
+        else:
+            self._unsent.append(frame)
+            if not self._reaper.has_template:
+                self._reaper.spawn_template()
+
+    def _answer(self, command: AnswerReport) -> None:
+        attempt = self._attempts.get(command.trial)
+        if attempt is None or attempt.attempt != command.attempt:
+            return
+        connection = attempt.waiting.pop(command.step, None)
+        decision = command.decision
+        if connection is not None:
+            if decision.verdict is Verdict.REFUSE:
+                connection.send(encode_frame({"type": "refused", "error": decision.words()}))
+            else:
+                frame = {"type": "answer", "verdict": decision.verdict.value, "reason": decision.words()}
+                connection.send(encode_frame({**frame, "step": command.step}))
+        if decision.verdict not in (Verdict.CONTINUE, Verdict.REFUSE):
+            self._begin_stop(attempt, is_immediate=False)
+
+    def _begin_stop(self, attempt: _Attempt, *, is_immediate: bool) -> None:
+        now = time.monotonic()
+        if attempt.ladder is None:
+            attempt.ladder = Ladder(now, self._launch.grace_s, is_immediate=is_immediate)
+        elif is_immediate:
+            attempt.ladder.hurry(now)
+
+    def _climb_ladders(self, now: float) -> float:
+        """Send the signals that are due; answers when the next one is, or a sweep must be given up."""
+        until = min((give_up for give_up, _ in self._sweeping.values()), default=math.inf)
+        for attempt in self._attempts.values():
+            if attempt.ladder is None:
+                continue
+            for rung in attempt.ladder.due(now):
+                attempt.ending.signals_sent.append(rung.signal_number)
+                self._signal(attempt, rung.signal_number, is_group=rung.is_group)
+            next_at = attempt.ladder.next_at()
+            if next_at is not None:
+                until = min(until, next_at)
+        return until
+
+    def _signal(self, attempt: _Attempt, number: int, *, is_group: bool) -> None:
+        if self._template is not None:
+            frame = {"type": "signal", "trial": attempt.trial, "attempt": attempt.attempt}
+            self._template.send(encode_frame({**frame, "number": number, "is_group": is_group}))
+
+    # ------------------------------------------------------------ frames
+
+    def _on_frame(self, connection: Connection, frame: dict[str, Any]) -> None:
+        handler = self._HANDLERS.get(frame["type"])
+        if handler is not None:
+            handler(self, connection, frame)
+
+    def _on_hello(self, connection: Connection, frame: dict[str, Any]) -> None:
+        role = frame.get("role")
+        if role == "template":
+            self._template = connection
+            connection.send(encode_frame({"type": "code", "size_bytes": len(self._code)}) + self._code)
+        elif role == "code":
+            connection.send(encode_frame({"type": "code", "size_bytes": len(self._code)}) + self._code)
+        else:
+            self._welcome(connection, frame)
+
+    def _welcome(self, connection: Connection, frame: dict[str, Any]) -> None:
+        attempt = self._attempts.get(frame.get("trial", -1))
+        if attempt is None or attempt.attempt != frame.get("attempt"):
+            connection.send(encode_frame({"type": "refused", "error": "this attempt is over"}))
+            return
+        connection.owner = attempt
+        if attempt.is_started:
+            connection.send(encode_frame(attempt.facts))
+            return
+        attempt.is_started = True
+        self._n_template_deaths = 0
+        connection.send(_PLAIN_WELCOME)  # the process was started with the facts; only re-executed ones need them
+        at, pid = time.time(), frame.get("pid")
+        self._events.append(AttemptStarted(attempt.trial, attempt.attempt, at, pid, self._node.name))
+
+    def _on_report(self, connection: Connection, frame: dict[str, Any]) -> None:
+        attempt = connection.owner
+        if not isinstance(attempt, _Attempt):
+            return
+        step = frame["step"]
+        attempt.waiting[step] = connection
+        self._events.append(
+            TrialReported(
+                attempt.trial,
+                attempt.attempt,
+                step,
+                decode_numbers(frame["metrics"]),
+                frame["time_total_s"],
+                time.time(),
+                frame.get("checkpoint"),
+                bool(frame.get("is_last")),
+            )
+        )
+
+    def _on_ended(self, connection: Connection, frame: dict[str, Any]) -> None:
+        if isinstance(connection.owner, _Attempt):
+            connection.owner.ending.said = frame
+
+    def _on_imported(self, connection: Connection, frame: dict[str, Any]) -> None:
+        if self._wants_imports and self._template is not None:
+            self._wants_imports = False
+            self._template.send(encode_frame({"type": "preload", "modules": frame["modules"]}))
+
+    def _on_ready(self, connection: Connection, frame: dict[str, Any]) -> None:
+        self._template_is_ready = True
+        self._reaper.note_start_method(frame["start_method"], frame["why"])
+        for unsent in self._unsent:
+            connection.send(unsent)
+        self._unsent.clear()
+
+    def _on_broken(self, connection: Connection, frame: dict[str, Any]) -> None:
+        self._fatal = TrainableError(
+            "The trainable could not be loaded in a worker process. Modules it imports must be importable there, "
+            f"from the same folder or installed.\n{frame['error']}"
+        )
+
+    def _on_start_failed(self, connection: Connection, frame: dict[str, Any]) -> None:
+        attempt = self._attempts.get(frame["trial"])
+        if attempt is not None and attempt.attempt == frame["attempt"]:
+            attempt.ending.lost_because = frame["error"]
+            self._finish(attempt)
+
+    def _on_exited(self, connection: Connection, frame: dict[str, Any]) -> None:
+        attempt = self._attempts.get(frame["trial"])
+        if attempt is None or attempt.attempt != frame["attempt"]:
+            return
+        self._server.drain(attempt)  # what it sent before it ended is in the kernel's buffer
+        attempt.ending.exited = frame
+        if attempt.ending.is_childless:
+            self._finish(attempt)
+        else:
+            self._sweep([attempt])
+
+    _HANDLERS = {
+        "hello": _on_hello,
+        "report": _on_report,
+        "ended": _on_ended,
+        "imported": _on_imported,
+        "ready": _on_ready,
+        "broken": _on_broken,
+        "start_failed": _on_start_failed,
+        "exited": _on_exited,
+    }
+
+    def _on_closed(self, connection: Connection) -> None:
+        if isinstance(connection.owner, _Attempt):
+            waiting = connection.owner.waiting
+            for step in [step for step, other in waiting.items() if other is connection]:
+                del waiting[step]
+
+    # ------------------------------------------------------------ ends
+
+    def _sweep(self, attempts: list[_Attempt]) -> None:
+        """Have the reaper end what the attempts left behind; they end when it says that nothing is left."""
+        self._n_sweeps += 1
+        self._sweeping[self._n_sweeps] = (time.monotonic() + _SWEEP_TIMEOUT_S, attempts)
+        self._reaper.sweep(self._n_sweeps)
+
+    def _give_up_sweeps(self, now: float) -> None:
+        for sweep in [sweep for sweep, (give_up, _) in self._sweeping.items() if now >= give_up]:
+            for attempt in self._sweeping.pop(sweep)[1]:
+                attempt.ending.notes.append("something it left behind could not be killed within 5 s")
+                self._finish(attempt)
+
+    def _finish(self, attempt: _Attempt) -> None:
+        if self._attempts.get(attempt.trial) is not attempt:
+            return
+        del self._attempts[attempt.trial]
+        self._server.forget(attempt)
+        outcome, error = outcome_of(attempt.ending, was_told=attempt.ladder is not None)
+        exited = attempt.ending.exited or {}
+        self._events.append(
+            AttemptEnded(
+                attempt.trial,
+                attempt.attempt,
+                outcome,
+                time.time(),
+                error,
+                exited.get("cpu_s"),
+                exited.get("max_rss_bytes"),
+            )
+        )
+
+    def _read_reaper(self) -> None:
+        for message in self._reaper.read():
+            if "swept" in message:
+                _, attempts = self._sweeping.pop(message["swept"], (0.0, []))
+                for attempt in attempts:
+                    self._finish(attempt)
+            elif "template_exit" in message:
+                self._on_template_gone(f"the template process ended ({_status_words(message['template_exit'])})")
+            elif "reaper_exit" in message:
+                self._reaper.restart()
+                self._on_template_gone("the reaper process was killed")
+
+    def _on_template_gone(self, why: str) -> None:
+        """Every trial was its child and went with it: they are lost, and start again under a new one."""
+        if self._fatal is not None:
+            return
+        self._n_template_deaths += 1
+        self._template, self._template_is_ready = None, False
+        self._unsent.clear()
+        if self._n_template_deaths > _MAX_TEMPLATE_DEATHS:
+            log = self._launch.folder / "logs" / "template.log"
+            self._fatal = TunesmithError(f"{why[0].upper()}{why[1:]} {self._n_template_deaths} times in a row. See {log}.")
+            return
+        lost = [attempt for attempt in self._attempts.values()]
+        for attempt in lost:
+            self._server.drain(attempt)
+            attempt.ending.lost_because = why
+        if lost:
+            self._sweep(lost)
+
+
+_PLAIN_WELCOME = encode_frame({"type": "welcome"})
+
+
+def _status_words(status: int) -> str:
+    number = status & 0x7F
+    return signal.Signals(number).name if number else f"exit code {status >> 8}"

@@ -1,0 +1,152 @@
+"""Trials as scripts on a virtual clock: thousands of workers in seconds, and the same run bit by bit every time."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from tunesmith.clock import VirtualClock
+from tunesmith.events import (
+    AnswerReport,
+    AttemptEnded,
+    AttemptStarted,
+    Command,
+    Event,
+    StartAttempt,
+    StopAttempt,
+    TrialReported,
+    Verdict,
+)
+from tunesmith.protocols import Launch
+from tunesmith.resources import Node
+from tunesmith.trial import AttemptOutcome
+
+
+class SimulatedStep(msgspec.Struct, frozen=True):
+    """One step of a simulated training: how long it takes, and what it reports then."""
+
+    duration_s: float
+    metrics: dict[str, float]
+    saves_checkpoint: bool = False
+
+
+#: A simulated trainable: (config, first step) -> its steps. Returning ends the trial; raising fails it.
+Script = Callable[[dict[str, Any], int], Iterator[SimulatedStep]]
+
+
+class _Attempt:
+    def __init__(self, command: StartAttempt, steps: Iterator[SimulatedStep]) -> None:
+        self.trial, self.attempt, self.steps = command.trial, command.attempt, steps
+        self.step, self.time_total_s = command.start_step, command.start_time_s
+
+
+class SimulatedExecutor:
+    """Runs scripts instead of processes. Time passes only in `wait`, from event to event."""
+
+    def __init__(
+        self,
+        script: Script,
+        *,
+        n_workers: int = 1,
+        start_s: float = 0.0,
+        clock: VirtualClock | None = None,
+        capacity: Mapping[str, float] | None = None,
+    ) -> None:
+        """Args: n_workers: CPUs of the one simulated node; start_s: virtual time from a start to its first step."""
+        self.clock = clock or VirtualClock()
+        self._script, self._start_s = script, start_s
+        self._node = Node("simulated", cpu=float(n_workers), custom=dict(capacity or {}))
+        self._agenda: list[tuple[float, int, Event]] = []
+        self._order = itertools.count()
+        self._attempts: dict[int, _Attempt] = {}
+
+    def nodes(self) -> tuple[Node, ...]:
+        """The simulated node."""
+        return (self._node,)
+
+    def start(self, launch: Launch) -> None:
+        """Nothing to prepare."""
+
+    def post(self, event: Event, delay_s: float = 0.0) -> None:
+        """See Executor.post; the delay is virtual."""
+        heapq.heappush(self._agenda, (self.clock.now() + delay_s, next(self._order), event))
+
+    def carry_out(self, commands: Sequence[Command]) -> None:
+        """Put what follows from the commands on the agenda."""
+        for command in commands:
+            if isinstance(command, StartAttempt):
+                self._begin(command)
+            elif isinstance(command, AnswerReport | StopAttempt):
+                attempt = self._attempts.get(command.trial)
+                if attempt is None or attempt.attempt != command.attempt:
+                    continue
+                if isinstance(command, StopAttempt):
+                    if command.is_immediate:
+                        self._end(attempt, AttemptOutcome.STOPPED)
+                elif command.decision.verdict is Verdict.CONTINUE:
+                    self._go_on(attempt)
+                elif command.decision.verdict is Verdict.REFUSE:
+                    self._end(attempt, AttemptOutcome.RAISED, command.decision.words())
+                else:
+                    self._end(attempt, AttemptOutcome.STOPPED)
+
+    def _begin(self, command: StartAttempt) -> None:
+        attempt = _Attempt(command, self._script(command.config, command.start_step + 1))
+        self._attempts[command.trial] = attempt
+        started_at = self.clock.wall() + self._start_s
+        self.post(AttemptStarted(command.trial, command.attempt, started_at, node=self._node.name), self._start_s)
+        self._go_on(attempt, self._start_s)
+
+    def _go_on(self, attempt: _Attempt, delay_s: float = 0.0) -> None:
+        """Put the attempt's next report, or its end, on the agenda."""
+        try:
+            step = next(attempt.steps)
+        except StopIteration:
+            self._end(attempt, AttemptOutcome.RETURNED, delay_s=delay_s)
+            return
+        except Exception as error:
+            self._end(attempt, AttemptOutcome.RAISED, f"{type(error).__name__}: {error}", delay_s=delay_s)
+            return
+        attempt.step += 1
+        attempt.time_total_s += step.duration_s
+        delay_s += step.duration_s
+        folder = f"trials/{attempt.trial:05d}/checkpoint_{attempt.step:06d}"
+        report = TrialReported(
+            attempt.trial,
+            attempt.attempt,
+            attempt.step,
+            step.metrics,
+            attempt.time_total_s,
+            self.clock.wall() + delay_s,
+            folder if step.saves_checkpoint else None,
+        )
+        self.post(report, delay_s)
+
+    def _end(
+        self, attempt: _Attempt, outcome: AttemptOutcome, error: str | None = None, *, delay_s: float = 0.0
+    ) -> None:
+        del self._attempts[attempt.trial]
+        self.post(AttemptEnded(attempt.trial, attempt.attempt, outcome, self.clock.wall() + delay_s, error), delay_s)
+
+    def wait(self, timeout_s: float | None) -> list[Event]:
+        """The events of the next instant at which something happens, at most `timeout_s` virtual seconds ahead."""
+        if not self._agenda or (timeout_s is not None and self._agenda[0][0] > self.clock.now() + timeout_s):
+            if timeout_s is None:
+                raise RuntimeError("The simulation waits for ever: nothing is on the agenda.")
+            self.clock.advance_to(self.clock.now() + timeout_s)
+            return []
+        instant = self._agenda[0][0]
+        self.clock.advance_to(instant)
+        events = []
+        while self._agenda and self._agenda[0][0] == instant:
+            events.append(heapq.heappop(self._agenda)[2])
+        return events
+
+    def close(self, *, is_immediate: bool = False) -> None:
+        """Forget everything."""
+        self._agenda.clear()
+        self._attempts.clear()

@@ -1,0 +1,79 @@
+"""Whether a report may become a result, before any comparison with other trials."""
+
+from __future__ import annotations
+
+import difflib
+from typing import NamedTuple
+
+from tunesmith.events import CONTINUE, CheckpointSaved, Decision, ReportRefused, TrialReported, Verdict
+from tunesmith.experiment.state import ExperimentState
+from tunesmith.trial import Objective, TrialStatus, metric_value
+
+
+class Judgement(NamedTuple):
+    """The answer so far. With `instead`, that is recorded in place of the report, and the answer is final."""
+
+    decision: Decision
+    instead: ReportRefused | CheckpointSaved | None = None
+
+
+def judge_report(state: ExperimentState, event: TrialReported, *, is_strict: bool) -> Judgement:
+    """Accept the report (CONTINUE: others may still decide), end the trial with it, or refuse it.
+
+    Refused are reports of superseded attempts, reports after the one that ended the attempt, steps that do not grow,
+    and a metric that is plainly misspelt (F8 to F10, F83 of the fault table).
+    """
+    trial = state.trials[event.trial] if event.trial < len(state.trials) else None
+    if trial is None or event.attempt != trial.attempt or trial.status is not TrialStatus.RUNNING:
+        return _refuse(event, "the attempt is over", Verdict.STOP)
+    is_repeat = event.step == trial.step and event.metrics == trial.metrics
+    if is_repeat and event.checkpoint is not None:
+        saved = CheckpointSaved(event.trial, event.attempt, event.step, event.checkpoint, event.at)
+        return Judgement(state.answered.get(event.trial, CONTINUE), saved)
+    if event.trial in state.answered:
+        return _refuse(event, "the trial was told to stop", Verdict.STOP)
+    if event.step <= trial.step:
+        if is_repeat:
+            return _refuse(event, "the same report again", Verdict.CONTINUE)
+        text = f"Step {event.step} is reported after step {trial.step}. Steps must grow: report each step once."
+        return _refuse(event, text, Verdict.REFUSE)
+    misspelt = _misspelt_metric(state, event) if is_strict else None
+    if misspelt is not None:
+        return _refuse(event, misspelt, Verdict.REFUSE)
+    stop = state.stopping.get(event.trial)
+    if stop is not None:
+        return Judgement(Decision(Verdict.STOP, "{why}", {"why": stop.reason}))
+    if event.is_last:
+        return Judgement(Decision(Verdict.COMPLETE, "the trial said it is done"))
+    return Judgement(CONTINUE)
+
+
+def _refuse(event: TrialReported, why: str, verdict: Verdict) -> Judgement:
+    refused = ReportRefused(event.trial, event.attempt, event.step, why)
+    return Judgement(Decision(verdict, "{why}", {"why": why}), refused)
+
+
+def _misspelt_metric(state: ExperimentState, event: TrialReported) -> str | None:
+    """The complaint about a metric that nobody has reported yet while a name one slip away is reported now."""
+    objective = state.objective
+    if objective is None:
+        return None
+    for metric in objective.metrics:
+        if metric in state.metrics_seen or metric_value(event.metrics, event.step, 0.0, metric) is not None:
+            continue
+        close = difflib.get_close_matches(metric, list(event.metrics), n=1, cutoff=0.8)
+        if close:
+            return (
+                f"The experiment optimises {metric!r}, but the trial reports {', '.join(map(repr, event.metrics))}. "
+                f"Did you mean metric={close[0]!r}? Report {metric!r}, or change metric=."
+            )
+    return None
+
+
+def missing_metric_note(objective: Objective | None, metrics_seen: list[str]) -> str | None:
+    """The hint for an experiment whose trials never reported the objective's metric; None if they did."""
+    missing = [metric for metric in (objective.metrics if objective else ()) if metric not in metrics_seen]
+    if not missing or objective is None or missing[0] in ("training_iteration", "time_total_s"):
+        return None
+    seen = ", ".join(map(repr, metrics_seen)) or "nothing"
+    return f"No trial reported the metric {missing[0]!r}; reported were {seen}. Report it, or change metric=."

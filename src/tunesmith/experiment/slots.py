@@ -1,0 +1,137 @@
+"""Who holds which CPUs, GPUs and custom resources of which node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tunesmith.errors import ResourceError
+from tunesmith.resources import Node, Placement, Resources
+
+_ROUNDING = 1e-9  #: shares such as 3 x 1/3 must fit one GPU
+
+
+class SlotPool:
+    """The free part of every node. Every placement taken is given back exactly once."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.nodes = tuple(nodes)
+        self._cpu = {node.name: node.cpu for node in nodes}
+        self._gpus = {node.name: dict.fromkeys(node.gpus, 1.0) for node in nodes}
+        self._custom = {node.name: dict(node.custom) for node in nodes}
+
+    def check_possible(self, request: Resources) -> None:
+        """Raise ResourceError if no node could hold the request even when empty, saying what was asked and what is."""
+        if any(place_on(node, request) is not None for node in map(_Empty, self.nodes)):
+            return
+        largest = max(self.nodes, key=lambda node: (len(node.gpus), node.cpu), default=None)
+        have = "nothing" if largest is None else largest.words()
+        raise ResourceError(
+            f"A trial asks for {request.words()}; the largest node ({largest.name if largest else 'none'}) has {have}. "
+            f"Ask for less in resources_per_trial, or run where there is more."
+        )
+
+    def place(self, request: Resources) -> Placement | None:
+        """Where the request fits now, without taking it; None if nowhere."""
+        for node in self.nodes:
+            placement = place_on(_Free(node, self._cpu, self._gpus, self._custom), request)
+            if placement is not None:
+                return placement
+        return None
+
+    def n_fitting(self, request: Resources) -> int:
+        """How many such requests would fit at the same time, beside what is taken."""
+        return sum(
+            _n_fitting_on(_Free(node, self._cpu, self._gpus, self._custom), request) for node in self.nodes
+        )
+
+    def take(self, placement: Placement) -> None:
+        """Book the placement. It must fit: giving a slot twice is a defect."""
+        self._book(placement, -1.0)
+
+    def release(self, placement: Placement) -> None:
+        """Give the placement back."""
+        self._book(placement, +1.0)
+
+    def _book(self, placement: Placement, sign: float) -> None:
+        name = placement.node
+        if name not in self._cpu:
+            return  # the node has left; what it held left with it
+        self._cpu[name] += sign * placement.resources.cpu
+        for gpu, share in placement.gpus.items():
+            self._gpus[name][gpu] += sign * share
+        for resource, amount in placement.resources.custom.items():
+            self._custom[name][resource] += sign * amount
+
+    def used(self) -> Resources:
+        """What is taken, over all nodes."""
+        cpu = sum(node.cpu - self._cpu[node.name] for node in self.nodes)
+        gpu = sum(1.0 - free for gpus in self._gpus.values() for free in gpus.values())
+        custom: dict[str, float] = {}
+        for node in self.nodes:
+            for resource, amount in node.custom.items():
+                custom[resource] = custom.get(resource, 0.0) + amount - self._custom[node.name][resource]
+        return Resources(cpu=cpu, gpu=gpu, custom=custom)
+
+    def check_invariants(self, held: Sequence[Placement]) -> None:
+        """What is taken is the sum of what is held, and nothing is taken twice."""
+        for node in self.nodes:
+            mine = [placement for placement in held if placement.node == node.name]
+            free = node.cpu - sum(placement.resources.cpu for placement in mine)
+            assert abs(free - self._cpu[node.name]) < 1e-6, (node.name, free, self._cpu[node.name])
+            assert free > -1e-6, f"CPUs of {node.name} were given twice"
+            for gpu in node.gpus:
+                left = 1.0 - sum(placement.gpus.get(gpu, 0.0) for placement in mine)
+                assert abs(left - self._gpus[node.name][gpu]) < 1e-6 and left > -1e-6, (gpu, left)
+
+
+class _Free:
+    """What one node has left."""
+
+    def __init__(
+        self,
+        node: Node,
+        cpu: dict[str, float],
+        gpus: dict[str, dict[str, float]],
+        custom: dict[str, dict[str, float]],
+    ) -> None:
+        self.name, self.cpu, self.gpus, self.custom = node.name, cpu[node.name], gpus[node.name], custom[node.name]
+
+
+class _Empty(_Free):
+    """A node with nothing taken."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(
+            node, {node.name: node.cpu}, {node.name: dict.fromkeys(node.gpus, 1.0)}, {node.name: dict(node.custom)}
+        )
+
+
+def place_on(free: _Free, request: Resources) -> Placement | None:
+    """The placement of the request on what a node has left, or None. A fraction goes to the fullest GPU it fits."""
+    if request.cpu > free.cpu + _ROUNDING:
+        return None
+    if any(amount > free.custom.get(name, 0.0) + _ROUNDING for name, amount in request.custom.items()):
+        return None
+    gpus: dict[str, float] = {}
+    if request.gpu >= 1.0:
+        whole = [gpu for gpu, share in free.gpus.items() if share >= 1.0 - _ROUNDING]
+        if len(whole) < round(request.gpu):
+            return None
+        gpus = dict.fromkeys(whole[: round(request.gpu)], 1.0)
+    elif request.gpu > 0.0:
+        fitting = [(share, gpu) for gpu, share in free.gpus.items() if share >= request.gpu - _ROUNDING]
+        if not fitting:
+            return None
+        gpus = {min(fitting)[1]: request.gpu}
+    return Placement(node=free.name, resources=request, gpus=gpus)
+
+
+def _n_fitting_on(free: _Free, request: Resources) -> int:
+    counts = [free.custom.get(name, 0.0) / amount for name, amount in request.custom.items()]
+    if request.cpu > 0:
+        counts.append(free.cpu / request.cpu)
+    if request.gpu >= 1.0:
+        counts.append(sum(share >= 1.0 - _ROUNDING for share in free.gpus.values()) / request.gpu)
+    elif request.gpu > 0.0:
+        counts.append(sum(int(share / request.gpu + _ROUNDING) for share in free.gpus.values()))
+    return int(min(counts) + _ROUNDING)

@@ -1,0 +1,272 @@
+"""Asynchronous successive halving, in the variant that stops trials and never pauses them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from tunesmith.errors import ConfigError
+from tunesmith.events import CONTINUE, AnswerReport, Decision, Record, TrialReported, Verdict
+from tunesmith.protocols import NextAction
+from tunesmith.rng import generator
+from tunesmith.schedulers.fifo import first_come
+from tunesmith.schedulers.rung import MAX_RUNGS, Rung, keep_count, rung_levels
+from tunesmith.trial import Mode, Objective, Trial, metric_value, parse_objective
+
+_RANK = "rank {rank} of {n_seen} at rung {rung}, {n_kept} kept"
+_VALUE = ": {metric} is {value:.6g}"
+_CUTOFF = ", the cutoff {cutoff:.6g}"
+_NOT_A_NUMBER = "rank {rank} of {n_seen} at rung {rung}: {metric} is {value}, and others have a number there"
+_REACHED_MAX_T = "reached max_t"
+
+
+class FirstArrivals(StrEnum):
+    """What happens to a trial that reaches a rung where too few have been to compare it with."""
+
+    PASS = "pass"  #: Ray Tune's rule: compared with those before it, so the first one goes on
+    RANK = "rank"  #: the paper's rule: must be in the top 1/reduction_factor of all seen, itself included
+
+
+class _Arrival(NamedTuple):
+    """A report that reaches a rung of its trial's bracket for the first time."""
+
+    bracket: int
+    rung: int  #: place among the bracket's rungs, lowest first
+    value: float  #: in the user's sign
+    score: float  #: larger is better
+
+
+class AsyncHyperBandScheduler:
+    """Stops a trial at a rung unless it is among the top 1/reduction_factor of those seen there before it.
+
+    Rungs lie at grace_period * reduction_factor**k below `max_t`; whoever reaches `max_t` is completed. `ASHAScheduler`
+    is the same class.
+
+    Args:
+        time_attr: what rungs are counted in: "training_iteration", "time_total_s", or a reported value that grows.
+        metric, mode: what is compared; here or in the call that runs the experiment, not in both. Of several metrics
+            the first is used.
+        max_t: the end of training, in units of `time_attr`.
+        grace_period: the first rung; no trial is stopped before it.
+        reduction_factor: one in so many goes on; above 1, fractions allowed.
+        brackets: with n of them, a trial belongs to bracket s, whose first rung is grace_period * reduction_factor**s,
+            with probability proportional to exp(number of rungs); drawn from the trial's index alone.
+        stop_last_trials: False lets trials train on beyond `max_t`, which then is a rung like the others if it is one.
+        first_arrivals: "pass": the first trial at each rung goes on, and the cutoff is interpolated between values
+            recorded before, as in Ray Tune. "rank": the paper's stricter rule, only the top
+            floor(n / reduction_factor) of all n seen at the rung go on, the newcomer included, so at first none.
+
+    Equal values share the better rank, so a trial is never stopped by its equals alone; if all values are equal,
+    "pass" stops nobody. NaN, and an infinite value on the bad side, count as seen but enter no quantile: such a trial
+    is stopped as soon as the rung has one usable value, and until then they are equals among themselves, so that with
+    nothing but NaN "pass" trains everything to `max_t` (a stopper's business). An infinite value on the good side
+    ranks first.
+
+    On purpose unlike Ray Tune: (1) a report that skips rungs is decided once, at the highest it crossed, and is never
+    written into a lower one later; (2) NaN and infinities as above, there NaN passes every rung and an infinite value
+    makes the cutoff infinite; (3) rungs are exact where the arguments are whole numbers; (4) reaching `max_t`
+    completes a trial, also when that report lacks the metric, and is not counted in `num_stopped`; (5) brackets are
+    drawn from the trial's index, not from NumPy's global state; (6) a trial that repeats a rung after a restart is
+    not decided there again, and its first value stands; (7) a trial's last report is not recorded a second time when
+    it ends; (8) reports without the metric or `time_attr` are counted and shown.
+
+    Raises: ConfigError, with the values allowed.
+    Source: Li et al. 2020 (arXiv 1810.05934); the stopping variant and its cutoff as in Ray Tune.
+    """
+
+    def __init__(
+        self,
+        time_attr: str = "training_iteration",
+        metric: str | None = None,
+        mode: str | None = None,
+        max_t: float = 100,
+        grace_period: float = 1,
+        reduction_factor: float = 4,
+        brackets: int = 1,
+        stop_last_trials: bool = True,
+        *,
+        first_arrivals: str = "pass",
+    ) -> None:
+        _check_arguments(
+            time_attr=time_attr, metric=metric, mode=mode, brackets=brackets, first_arrivals=first_arrivals
+        )
+        _check_ladder(max_t=max_t, grace_period=grace_period, reduction_factor=reduction_factor)
+        self._time_attr, self._metric, self._mode = time_attr, metric, mode
+        self._max_t, self._reduction_factor = max_t, _whole(reduction_factor)
+        self._completes_at_max_t = bool(stop_last_trials)
+        self._first_arrivals = FirstArrivals(first_arrivals)
+        levels = rung_levels(_whole(grace_period), max_t, self._reduction_factor)
+        self._bracket_shares = _bracket_shares(len(levels), brackets)
+        decided = tuple(level for level in levels if level < max_t or not stop_last_trials)
+        #: Of each bracket, lowest rung first. A trial is recorded in one bracket only, and at most once at each rung.
+        self._brackets = tuple(tuple(Rung(level) for level in decided[s:]) for s in range(brackets))
+        #: Trial -> place of the highest rung it was recorded at; all lower ones are passed.
+        self._highest: dict[int, int] = {}
+        self._objective: Objective | None = None
+        self._n_stopped = 0
+        self._n_ignored = 0  #: reports without a metric or a time that could be used
+
+    def bind(self, objective: Objective | None) -> Objective | None:
+        """Take the experiment's objective unless this scheduler was given its own; return the one it will use."""
+        own = (self._metric, self._mode)
+        if objective is not None and own != (None, None):
+            raise ConfigError(
+                f"The scheduler has metric={self._metric!r}, mode={self._mode!r}, and the experiment has "
+                f"metric={objective.metric!r}, mode={objective.mode.value!r}. Give both in one of the two places only."
+            )
+        self._objective = objective or parse_objective(*own)
+        if self._objective is None:
+            raise ConfigError(
+                f"{type(self).__name__} has no metric to compare trials by. Give metric= and mode='min' or 'max', "
+                "to it or to the call that runs the experiment."
+            )
+        return self._objective
+
+    def observe(self, record: Record) -> None:
+        """Record each value at the rung it reached, and count what was stopped here."""
+        if isinstance(record, AnswerReport):
+            self._n_stopped += record.decision.verdict is Verdict.STOP and "rung" in record.decision.numbers
+        elif isinstance(record, TrialReported):
+            self._n_ignored += self._time(record) is None or self._value(record) is None
+            arrival = self._arrival(record)
+            if arrival is not None:
+                self._brackets[arrival.bracket][arrival.rung].add(arrival.score)
+                self._highest[record.trial] = arrival.rung
+
+    def decide(self, trial: Trial, report: TrialReported) -> Decision:
+        """COMPLETE at `max_t`, STOP below the cutoff of a rung that is reached for the first time, else CONTINUE."""
+        time = self._time(report)
+        if self._completes_at_max_t and time is not None and time >= self._max_t:
+            return Decision(verdict=Verdict.COMPLETE, reason=_REACHED_MAX_T, numbers={"max_t": self._max_t})
+        arrival = self._arrival(report)
+        return CONTINUE if arrival is None else self._judge(arrival)
+
+    def choose_next(self, paused: Sequence[Trial]) -> NextAction:
+        """A new trial: this scheduler pauses none."""
+        return first_come(paused)
+
+    def describe(self) -> Sequence[str]:
+        """Lines as Ray Tune words them: cutoffs with the highest rung first, the sign turned where mode is "min"."""
+        lines = [f"Using AsyncHyperBand: num_stopped={self._n_stopped}"]
+        for rungs in filter(None, self._brackets):
+            cutoffs = (f"Iter {rung.level:.3f}: {rung.cutoff(self._reduction_factor)}" for rung in reversed(rungs))
+            lines.append("Bracket: " + " | ".join(cutoffs))
+        if self._n_ignored and self._objective is not None:
+            lines.append(f"{self._n_ignored} reports without {self._objective.metric!r} or {self._time_attr!r} ignored")
+        return lines
+
+    def check_invariants(self) -> None:
+        """Assert that every trial's highest rung exists, and that all seen somewhere have one."""
+        assert all(0 <= rung < len(self._brackets[self._bracket_of(t)]) for t, rung in self._highest.items())
+        assert sum(rung.n_seen for rungs in self._brackets for rung in rungs[:1]) <= len(self._highest)
+        assert all(rung.scores == sorted(rung.scores) for rungs in self._brackets for rung in rungs)
+
+    def _judge(self, arrival: _Arrival) -> Decision:
+        rung = self._brackets[arrival.bracket][arrival.rung]
+        is_worst = math.isnan(arrival.score) or arrival.score == -math.inf
+        if is_worst and rung.n_usable:
+            return self._stop(_NOT_A_NUMBER, arrival, cutoff=None, n_kept=None)
+        if self._first_arrivals is FirstArrivals.RANK:
+            n_kept = keep_count(rung.n_seen + 1, self._reduction_factor)
+            is_kept = rung.rank_of(arrival.score) <= n_kept
+            reason = _RANK + _VALUE if math.isfinite(arrival.value) else _RANK
+            return CONTINUE if is_kept else self._stop(reason, arrival, cutoff=None, n_kept=n_kept)
+        cutoff = rung.cutoff(self._reduction_factor)
+        if is_worst or cutoff is None or arrival.score >= cutoff:
+            return CONTINUE
+        return self._stop(_RANK + _VALUE + _CUTOFF, arrival, cutoff=cutoff, n_kept=rung.n_at_least(cutoff))
+
+    def _stop(self, reason: str, arrival: _Arrival, *, cutoff: float | None, n_kept: int | None) -> Decision:
+        assert self._objective is not None
+        rung = self._brackets[arrival.bracket][arrival.rung]
+        numbers: dict[str, float | int | str] = {
+            "rank": rung.rank_of(arrival.score),
+            "n_seen": rung.n_seen + 1,
+            "rung": rung.level,
+            "metric": self._objective.metric,
+            "value": arrival.value if math.isfinite(arrival.value) else str(arrival.value),  # JSON has no NaN
+        }
+        if n_kept is not None:
+            numbers["n_kept"] = n_kept
+        if cutoff is not None:
+            numbers["cutoff"] = cutoff if self._objective.mode is Mode.MAX else -cutoff
+        return Decision(verdict=Verdict.STOP, reason=reason, numbers=numbers)
+
+    def _arrival(self, report: TrialReported) -> _Arrival | None:
+        """Where the report arrives: at the highest rung it crosses, if its trial was not recorded there or above."""
+        time, value = self._time(report), self._value(report)
+        if time is None or value is None or (self._completes_at_max_t and time >= self._max_t):
+            return None
+        bracket = self._bracket_of(report.trial)
+        rung = sum(rung.level <= time for rung in self._brackets[bracket]) - 1
+        if rung <= self._highest.get(report.trial, -1):
+            return None
+        assert self._objective is not None
+        return _Arrival(bracket=bracket, rung=rung, value=value, score=-self._objective.mode.as_loss(value))
+
+    def _time(self, report: TrialReported) -> float | None:
+        time = metric_value(report.metrics, report.step, report.time_total_s, self._time_attr)
+        return None if time is None or math.isnan(time) else time
+
+    def _value(self, report: TrialReported) -> float | None:
+        assert self._objective is not None, "bind() comes before anything else"
+        return metric_value(report.metrics, report.step, report.time_total_s, self._objective.metric)
+
+    def _bracket_of(self, trial: int) -> int:
+        """The trial's bracket, a function of its index alone, so that nothing about it must be remembered."""
+        if len(self._brackets) == 1:
+            return 0
+        draw = float(generator(0, "asha-bracket", trial).random())
+        return sum(draw >= share for share in self._bracket_shares[:-1])
+
+
+#: As the paper calls it.
+ASHAScheduler = AsyncHyperBandScheduler
+
+
+def _bracket_shares(n_rungs: int, n_brackets: int) -> tuple[float, ...]:
+    """Cumulative probabilities of the brackets: the softmax of their numbers of rungs."""
+    weights = [math.exp(max(n_rungs - s, 0) - n_rungs) for s in range(n_brackets)]
+    return tuple(sum(weights[: s + 1]) / sum(weights) for s in range(n_brackets))
+
+
+def _whole(value: float) -> float:
+    """The same number as an int where it is one, for exact arithmetic."""
+    return int(value) if value == int(value) else value
+
+
+def _check_arguments(
+    *, time_attr: object, metric: object, mode: object, brackets: object, first_arrivals: object
+) -> None:
+    if not isinstance(time_attr, str):
+        raise ConfigError(f"time_attr is {time_attr!r}. Give the name of a reported value, e.g. 'training_iteration'.")
+    if metric is not None and not isinstance(metric, str):
+        raise ConfigError(f"metric is {metric!r}. Give the name of one reported value.")
+    if mode not in (None, "min", "max"):
+        raise ConfigError(f"mode is {mode!r}. Give 'min' or 'max'.")
+    if isinstance(brackets, bool) or not isinstance(brackets, int) or brackets < 1:
+        raise ConfigError(f"brackets is {brackets!r}. Give a whole number of 1 or more.")
+    if first_arrivals not in ("pass", "rank"):
+        raise ConfigError(f"first_arrivals is {first_arrivals!r}. Give 'pass' or 'rank'.")
+
+
+def _check_ladder(*, max_t: object, grace_period: object, reduction_factor: object) -> None:
+    grace = _number("grace_period", grace_period, "above 0")
+    top = _number("max_t", max_t, f"of grace_period ({grace:g}) or more")
+    factor = _number("reduction_factor", reduction_factor, "above 1")
+    if grace <= 0:
+        raise ConfigError(f"grace_period is {grace:g}. Give a number above 0.")
+    if top < grace:
+        raise ConfigError(f"max_t is {top:g}. Give a number of grace_period ({grace:g}) or more.")
+    if factor <= 1:
+        raise ConfigError(f"reduction_factor is {factor:g}. Give a number above 1.")
+    if len(rung_levels(grace, top, factor)) > MAX_RUNGS:
+        raise ConfigError(f"reduction_factor {factor!r} makes more than {MAX_RUNGS} rungs up to {top:g}. Give more.")
+
+
+def _number(name: str, value: object, allowed: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"{name} is {value!r}. Give a number {allowed}.")
+    return value

@@ -1,0 +1,209 @@
+"""Opening `experiment.db`: file checks, pragmas, network file systems, and SQLite's errors in clear words.
+
+No function here opens the database file by itself: closing any descriptor of it would drop the locks that this
+process's connections hold (design.md, section 5).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from tunesmith.errors import StoreError
+from tunesmith.stores.schema import check_version
+
+DATABASE_NAME = "experiment.db"
+#: How long a lock of somebody else is waited for before its holder is named.
+BUSY_TIMEOUT_S = 5.0
+#: Far above a config of 100,000 keys, far below what would fill the memory (F98).
+MAX_VALUE_BYTES = 256 * 1024 * 1024
+#: A WAL above this is cut back at the next checkpoint (F61).
+WAL_LIMIT_BYTES = 64 * 1024 * 1024
+#: Pages of 4 KiB after which committed rows move from the WAL into the database.
+WAL_CHECKPOINT_PAGES = 2000
+
+# fmt: off
+_NETWORK_TYPES = frozenset({
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "glusterfs",
+    "afs", "9p", "ncpfs", "orangefs", "pvfs2", "panfs", "wekafs",
+})
+# fmt: on
+_WAL_WRITE_LOCK_BYTE = 120
+
+
+def database_path(folder: str | os.PathLike[str]) -> Path:
+    """The database of an experiment folder, or the given file; symbolic links to the folder are resolved."""
+    path = Path(folder).expanduser()
+    return path.parent.resolve() / path.name if path.is_file() else path.resolve() / DATABASE_NAME
+
+
+def connect_writer(path: Path) -> apsw.Connection:
+    """The driver's connection to an existing tunesmith store: WAL, or exclusive on a network file system (F57).
+
+    Raises: StoreError if the file is missing, empty, foreign, newer, locked, or cannot be opened.
+    """
+    _check_file(path)
+    is_network = is_network_path(path)
+    with clear_errors(path):
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
+        if is_network:  # before the first read: an exclusive connection needs no shared memory
+            connection.pragma("locking_mode", "exclusive")
+        _guard(connection, path)
+        connection.pragma("journal_mode", "delete" if is_network else "wal")
+        connection.pragma("synchronous", "full" if is_network else "normal")
+        connection.pragma("journal_size_limit", WAL_LIMIT_BYTES)
+        connection.pragma("wal_autocheckpoint", WAL_CHECKPOINT_PAGES)
+    return connection
+
+
+def connect_reader(path: Path) -> apsw.Connection:
+    """A connection that cannot write, beside a running driver or to a finished experiment.
+
+    Raises: StoreError if the file is missing, empty, foreign, newer, locked, or cannot be opened.
+    """
+    _check_file(path)
+    with clear_errors(path):
+        try:
+            connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW)
+            _guard(connection, path)
+        except (apsw.CantOpenError, apsw.ReadOnlyError):
+            connection = _immutable(path)
+            _guard(connection, path)
+    return connection
+
+
+def quick_check(connection: apsw.Connection, path: Path) -> None:
+    """Read the whole file for damage.
+
+    Raises: StoreError that says how to recover; the file is left as it is.
+    """
+    with clear_errors(path):
+        findings = connection.pragma("quick_check")
+    if findings != "ok":
+        raise StoreError(damage_words(path, str(findings).splitlines()[0]))
+
+
+def damage_words(path: Path, finding: str) -> str:
+    """The message for a damaged file."""
+    return (
+        f"{path} is damaged ({finding}). It was left as it is. Take what can be read into a new file with: "
+        f"sqlite3 {path} .recover | sqlite3 recovered.db"
+    )
+
+
+def is_network_path(path: Path, mounts: str = "/proc/mounts") -> bool:
+    """Whether the path lies on a file system shared by machines, where WAL does not work."""
+    try:
+        lines = Path(mounts).read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    best, kind = -1, ""
+    for line in lines:
+        point, fs_type = [*line.split(), "", "", ""][1:3]
+        point = point.replace("\\040", " ")
+        if len(point) > best and path.is_relative_to(point or "/"):
+            best, kind = len(point), fs_type
+    return kind in _NETWORK_TYPES or kind.startswith("fuse.")
+
+
+@contextmanager
+def clear_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into StoreErrors that say what was seen and what to do."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise store_error(error, path) from error
+
+
+def store_error(error: apsw.Error, path: Path) -> StoreError:
+    """SQLite's error in words that say what was seen and what to do."""
+    if isinstance(error, apsw.BusyError):
+        return StoreError(_busy_words(path))
+    if isinstance(error, apsw.NotADBError):
+        return StoreError(f"{path} is not a tunesmith store: it is no SQLite database. It was left as it is.")
+    if isinstance(error, apsw.CorruptError):
+        return StoreError(damage_words(path, str(error)))
+    if isinstance(error, apsw.FullError):
+        return StoreError(f"The disk of {path} is full. Nothing of this write was stored; free some space.")
+    if isinstance(error, apsw.ReadOnlyError | apsw.CantOpenError | apsw.PermissionsError | apsw.AuthError):
+        return StoreError(access_words(path, str(error)))
+    return StoreError(f"{path} could not be used: {type(error).__name__}: {error}")
+
+
+def access_words(path: Path, seen: str) -> str:
+    """The message for a folder that cannot be read or written; uid -1 where there are none."""
+    uid = os.getuid() if hasattr(os, "getuid") else -1
+    return (
+        f"{path} cannot be opened or written by uid {uid} ({seen}). "
+        "Check the owner and permissions of the folder, or give another one."
+    )
+
+
+def _check_file(path: Path) -> None:
+    try:
+        size_bytes = path.stat().st_size
+    except FileNotFoundError:
+        raise StoreError(f"There is no experiment in {path.parent}: it has no {path.name}.") from None
+    except OSError as error:
+        raise StoreError(access_words(path, str(error))) from error
+    if not path.is_file():
+        raise StoreError(f"{path} is not a tunesmith store: it is not a file.")
+    if size_bytes == 0:
+        raise StoreError(f"{path} is empty (0 bytes), so it is damaged or foreign. It was left as it is; move it away.")
+
+
+def _guard(connection: apsw.Connection, path: Path) -> None:
+    """Apply the settings that make a stranger's file harmless (F98), after its header was checked."""
+    try:
+        connection.set_busy_timeout(int(BUSY_TIMEOUT_S * 1000))
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+        connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+        connection.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
+        connection.pragma("cell_size_check", True)
+        check_version(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _immutable(path: Path) -> apsw.Connection:
+    """For a folder that may not be written: only right while no `-wal` file holds newer rows."""
+    wal = path.with_name(f"{path.name}-wal")
+    if wal.exists() and wal.stat().st_size:
+        raise StoreError(
+            f"{path} was not closed cleanly and its folder cannot be written, so its newest rows cannot be read. "
+            f"Copy {path.name} and {wal.name} together to another folder and open that."
+        )
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_NOFOLLOW
+    return apsw.Connection(f"{path.as_uri()}?mode=ro&immutable=1", flags=flags)
+
+
+def _busy_words(path: Path) -> str:
+    holders = lock_holders(path)
+    who = f"process {', '.join(map(str, holders))}" if holders else "another process"
+    return (
+        f"{path} has been locked by {who} for {BUSY_TIMEOUT_S:g} s. End it, or its transaction "
+        "(a sqlite3 shell with an open BEGIN, a backup program), and try again."
+    )
+
+
+def lock_holders(path: Path, locks: str = "/proc/locks") -> list[int]:
+    """Ids of the other processes that hold a write lock on the database; empty where the system does not tell."""
+    try:
+        lines = Path(locks).read_text().splitlines()
+    except OSError:
+        return []
+    inodes = {file.stat().st_ino: file == path for file in (path, path.with_name(f"{path.name}-shm")) if file.exists()}
+    found: set[int] = set()
+    for line in lines:
+        fields = line.split()
+        if "->" in fields or len(fields) < 8 or fields[3] != "WRITE":
+            continue
+        is_database = inodes.get(int(fields[5].rsplit(":", 1)[-1]))
+        if is_database or (is_database is False and int(fields[6]) == _WAL_WRITE_LOCK_BYTE):
+            found.add(int(fields[4]))
+    return sorted(found - {os.getpid()})

@@ -1,0 +1,150 @@
+"""Who may write: one driver at a time, known by (host, boot, process id, process start), fenced by an epoch.
+
+The check of an epoch happens inside the transaction that writes, so a driver that was taken over can never commit.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+import apsw
+import msgspec
+
+from tunesmith.errors import LeaseError
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """One process on one machine since one start; a reused process id or a reboot makes it another one."""
+
+    host: str
+    boot_id: str
+    pid: int
+    process_started: str  #: opaque: equal only for the same process
+
+    def is_alive(self) -> bool | None:
+        """Whether the process runs; None where that cannot be seen from this machine."""
+        if self.host != platform.node():
+            return None
+        return self.boot_id == boot_id() and self.process_started == process_started(self.pid)
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """One row of the table `lease`."""
+
+    epoch: int
+    owner: Owner
+    acquired_at: float  #: wall time
+    released_at: float | None = None  #: set when the driver closed the store cleanly
+
+    def words(self) -> str:
+        """For messages: which process, since when."""
+        since = datetime.fromtimestamp(self.acquired_at).strftime("%Y-%m-%d %H:%M:%S")
+        itself = " (this very process)" if self.owner == this_process() else ""
+        return f"process {self.owner.pid}{itself} on host {self.owner.host}, started {since}"
+
+
+def this_process() -> Owner:
+    """The owner that this process would be."""
+    pid = os.getpid()
+    return Owner(host=platform.node(), boot_id=boot_id(), pid=pid, process_started=process_started(pid) or "")
+
+
+def latest_lease(connection: apsw.Connection) -> Lease | None:
+    """The lease of the last driver, released or not; None before the first."""
+    row = connection.execute("SELECT * FROM lease ORDER BY epoch DESC LIMIT 1").fetchone()
+    if row is None:
+        return None
+    epoch, host, boot, pid, started, acquired_at, released_at = row
+    return Lease(epoch, Owner(host, boot, pid, started), acquired_at, released_at)
+
+
+def acquire(connection: apsw.Connection, *, is_takeover: bool, wall: float) -> Lease:
+    """Make this process the owner, one epoch above the last.
+
+    Raises: LeaseError that names the owner, if it lives or may live, unless `is_takeover`.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        before = latest_lease(connection)
+        if before is not None and before.released_at is None and not is_takeover:
+            refuse_unless_dead(before)
+        lease = Lease(epoch=before.epoch + 1 if before else 1, owner=this_process(), acquired_at=wall)
+        owner = lease.owner
+        connection.execute(
+            "INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?, NULL)",
+            (lease.epoch, owner.host, owner.boot_id, owner.pid, owner.process_started, wall),
+        )
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    return lease
+
+
+def check_epoch(cursor: apsw.Cursor, epoch: int) -> None:
+    """Inside a write transaction: nobody took the experiment over.
+
+    Raises: LeaseError that names who did.
+    """
+    if cursor.execute("SELECT max(epoch) FROM lease").fetchone() != (epoch,):
+        now = latest_lease(cursor.connection)
+        who = now.words() if now else "nobody (the lease table was emptied)"
+        raise LeaseError(
+            f"This experiment was taken over by {who}. This driver stops writing; nothing it stored is lost."
+        )
+
+
+def refuse_unless_dead(lease: Lease) -> None:
+    """Raise LeaseError unless the owner of the lease is known to be gone."""
+    is_alive = lease.owner.is_alive()
+    if is_alive is False:
+        return
+    if is_alive:
+        raise LeaseError(
+            f"This experiment is being run by {lease.words()}. "
+            "Wait for it, end it, or pass takeover=True (--takeover) to fence it off."
+        )
+    raise LeaseError(
+        f"This experiment was last run by {lease.words()}, which did not close it and cannot be seen from "
+        f"{platform.node()}. If it is gone, pass takeover=True (--takeover)."
+    )
+
+
+@cache
+def boot_id() -> str:
+    """What tells one boot of this machine from the next."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        import psutil
+
+        return str(int(psutil.boot_time()))
+
+
+def process_started(pid: int) -> str | None:
+    """What tells a process from an earlier one with its id; None if there is no such process, or only its zombie."""
+    if Path("/proc/self/stat").exists():
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in "ZX" else fields[19]
+    import psutil
+
+    try:
+        return str(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
+
+
+def release(connection: apsw.Connection, epoch: int, *, wall: float | None = None) -> None:
+    """Say that this driver closed cleanly; no effect where it was taken over."""
+    connection.execute(
+        "UPDATE lease SET released_at = ? WHERE epoch = ? AND epoch = (SELECT max(epoch) FROM lease)",
+        (time.time() if wall is None else wall, epoch),
+    )

@@ -1,0 +1,172 @@
+"""Reading an experiment while it runs or afterwards: no lease, no user code, nothing that is unpickled."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from tunesmith.events import Record
+from tunesmith.spec import ExperimentSpec
+from tunesmith.stores.batch import MAX_SEQ
+from tunesmith.stores.codec import parse_config, parse_spec
+from tunesmith.stores.connection import clear_errors, connect_reader, database_path
+from tunesmith.stores.lease import Lease, latest_lease
+from tunesmith.stores.rows import (
+    RESULT_COLUMNS,
+    SELECT_TRIALS,
+    LogPages,
+    Result,
+    last_seq,
+    result_from_row,
+    start_config,
+    trial_from_row,
+)
+from tunesmith.trial import Trial, TrialStatus
+
+_PAGE = 5_000
+_START_SEQ = "SELECT seq FROM log WHERE trial = ? AND type = 'StartAttempt' AND attempt = ? ORDER BY seq DESC LIMIT 1"
+_BY_VALUE = {
+    # The bounds leave the infinities out: they are no results to be proud of.
+    "min": "best_value BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308 ORDER BY best_value, trial",
+    "max": "best_value BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308 ORDER BY best_value DESC, trial",
+}
+
+
+class ExperimentStatus(msgspec.Struct, frozen=True):
+    """How an experiment stands. `status` stays "running" when its driver was killed: see `Reader.driver`."""
+
+    status: str | None  #: running, an EndReason's value, or None before the first session
+    detail: str | None
+    started_at: float | None  #: wall time of the first session
+    ended_at: float | None
+
+
+class Reader:
+    """A read-only view of an experiment folder; every call is one short read transaction."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.path = database_path(folder)
+        self._connection = connect_reader(self.path)
+        self._pid = os.getpid()
+        (text,) = self._one("SELECT spec FROM experiment")
+        self.spec: ExperimentSpec = parse_spec(text)
+
+    @property
+    def folder(self) -> Path:
+        """The experiment's folder."""
+        return self.path.parent
+
+    def status(self) -> ExperimentStatus:
+        """How the experiment stands."""
+        return ExperimentStatus(*self._one("SELECT status, detail, started_at, ended_at FROM experiment"))
+
+    def driver(self) -> Lease | None:
+        """The lease of the driver that runs the experiment, as far as can be seen; None if it closed or is dead."""
+        lease = latest_lease(self._connected())
+        if lease is None or lease.released_at is not None or lease.owner.is_alive() is False:
+            return None
+        return lease
+
+    def counts(self) -> dict[TrialStatus, int]:
+        """How many trials are in each state; states without any are left out."""
+        found = dict(self.query("SELECT status, count(*) FROM trial_states GROUP BY status"))
+        return {status: found[status.value] for status in TrialStatus if status.value in found}
+
+    def n_results(self) -> int:
+        """Number of results that count, without superseded ones."""
+        return int(self._one("SELECT count(*) FROM current_results")[0])
+
+    def n_trials(self) -> int:
+        """Number of trials."""
+        return int(self._one("SELECT count(*) FROM trial_states")[0])
+
+    def trials(self) -> list[Trial]:
+        """Every trial, by index."""
+        return [trial_from_row(row) for row in self.query(f"{SELECT_TRIALS} ORDER BY trial")]
+
+    def trial(self, index: int) -> Trial:
+        """One trial.
+
+        Raises: KeyError if there is none of this index.
+        """
+        rows = self.query(f"{SELECT_TRIALS} WHERE trial = ?", (index,))
+        if not rows:
+            raise KeyError(f"There is no trial {index}; there are {self.n_trials()}.")
+        return trial_from_row(rows[0])
+
+    def top_trials(self, n: int) -> list[Trial]:
+        """The `n` trials with the best finite value of the objective at any step, best first; [] without objective."""
+        if self.spec.objective is None:
+            return []
+        rank = _BY_VALUE[self.spec.objective.mode.value]
+        return [trial_from_row(row) for row in self.query(f"{SELECT_TRIALS} WHERE {rank} LIMIT ?", (n,))]
+
+    def config_of(self, trial: int, attempt: int) -> dict[str, Any]:
+        """The config that one attempt of a trial was given: a clone changes it."""
+        rows = self.query(_START_SEQ, (trial, attempt))
+        return parse_config(start_config(self._connected(), trial, rows[0][0] if rows else MAX_SEQ))
+
+    def results(self, trial: int | None = None) -> Iterator[Result]:
+        """The results that count: of one trial by step, or of all in the order in which they were stored."""
+        return map(result_from_row, self.rows(RESULT_COLUMNS, trial=trial))
+
+    def rows(self, columns: str, *, trial: int | None = None) -> Iterator[tuple[Any, ...]]:
+        """The same as plain rows of some columns of `current_results`, read page by page."""
+        after: tuple[int, ...] = (0,)
+        keys, where = "seq", "seq > ?"
+        if trial is not None:
+            keys, where, after = "attempt, step", "trial = ? AND (attempt, step) > (?, ?)", (0, -1)
+        fixed = () if trial is None else (trial,)
+        n_keys = len(after)
+        sql = f"SELECT {keys}, {columns} FROM current_results WHERE {where} ORDER BY {keys} LIMIT {_PAGE}"
+        while page := self.query(sql, (*fixed, *after)):
+            for row in page:
+                yield row[n_keys:]
+            after = page[-1][:n_keys]
+
+    def records(self, after_seq: int = 0, limit: int = 1000) -> list[tuple[int, Record]]:
+        """The next records of the event log after `after_seq`, with their sequence numbers; empty at its end."""
+        with clear_errors(self.path):
+            return LogPages(self._connected()).page(after_seq, limit)
+
+    def last_seq(self) -> int:
+        """Sequence number of the newest record; 0 in an empty log."""
+        with clear_errors(self.path):
+            return last_seq(self._connected())
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a SELECT of your own; docs/store.md names the tables.
+
+        Raises: StoreError if the file is damaged or locked, or the statement would write.
+        """
+        with clear_errors(self.path):
+            return self._connected().execute(sql, tuple(values)).fetchall()
+
+    def close(self) -> None:
+        """Free the file. Idempotent; every later call raises."""
+        self._connection.close()
+
+    def _one(self, sql: str) -> tuple[Any, ...]:
+        return self.query(sql)[0]
+
+    def _connected(self) -> apsw.Connection:
+        if os.getpid() != self._pid:  # a fork: the parent's connection must not be used, nor closed (F63)
+            _inherited.append(self._connection)
+            self._connection, self._pid = connect_reader(self.path), os.getpid()
+        return self._connection
+
+
+_inherited: list[apsw.Connection] = []
+
+
+def open_reader(folder: str | os.PathLike[str]) -> Reader:
+    """A reader of the experiment in the folder, or of a copy of its database.
+
+    Raises: StoreError if there is none, or it is damaged, foreign, or newer than this program.
+    """
+    return Reader(folder)

@@ -1,0 +1,228 @@
+"""The tables of `experiment.db`. Every column is documented in docs/store.md, which a test compares with this file.
+
+`seq` is one sequence over `results`, `log` and `results.answer_seq`: merged by it they are the event log in order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+
+from tunesmith.errors import StoreError
+
+#: "tune" in ASCII; in the file's header, so that a foreign database is never taken for ours.
+APPLICATION_ID = 0x74756E65
+SCHEMA_VERSION = 1
+
+EXPERIMENT = """
+-- One row: what was asked for, and how it stands.
+CREATE TABLE experiment (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  experiment_id TEXT NOT NULL,
+  name TEXT NOT NULL,
+  trainable TEXT NOT NULL,
+  metric TEXT,
+  mode TEXT,
+  n_trials INTEGER,
+  searcher TEXT NOT NULL,
+  scheduler TEXT NOT NULL,
+  tunesmith_version TEXT NOT NULL,
+  created_at REAL NOT NULL,
+  started_at REAL,
+  ended_at REAL,
+  status TEXT,
+  detail TEXT,
+  spec TEXT NOT NULL
+) STRICT
+"""
+
+TRIAL_CONFIGS = """
+-- What each trial receives. Apart from trial_states, so that a report never rewrites a large config.
+CREATE TABLE trial_configs (
+  trial INTEGER PRIMARY KEY,
+  config TEXT NOT NULL,
+  first_config TEXT
+) STRICT
+"""
+
+TRIAL_STATES = """
+-- Where each trial stands: the fold of the log, written in the same transaction as the records it follows from.
+CREATE TABLE trial_states (
+  trial INTEGER PRIMARY KEY,
+  trial_id TEXT NOT NULL,
+  status TEXT NOT NULL,
+  attempt INTEGER NOT NULL,
+  n_failures INTEGER NOT NULL,
+  n_losses INTEGER NOT NULL,
+  n_preemptions INTEGER NOT NULL,
+  checkpoints TEXT,
+  placement TEXT,
+  pid INTEGER,
+  node TEXT,
+  started_at REAL,
+  ended_at REAL,
+  stop_asked TEXT,
+  reason TEXT,
+  error TEXT,
+  proposed_by TEXT,
+  max_t INTEGER,
+  n_reports INTEGER NOT NULL,
+  step INTEGER NOT NULL,
+  metrics TEXT,
+  value REAL,
+  kind TEXT NOT NULL,
+  time_total_s REAL,
+  reported_at REAL,
+  best_value REAL,
+  best_step INTEGER
+) STRICT
+"""
+
+TRIALS = """
+-- What people and readers select from.
+CREATE VIEW trials AS SELECT * FROM trial_states JOIN trial_configs USING (trial)
+"""
+
+RESULTS = """
+-- Every report, once per (trial, attempt, step): the event TrialReported and its answer.
+CREATE TABLE results (
+  seq INTEGER PRIMARY KEY,
+  trial INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  step INTEGER NOT NULL,
+  time_total_s REAL,
+  at REAL,
+  metrics TEXT NOT NULL,
+  value REAL,
+  kind TEXT NOT NULL,
+  verdict TEXT,
+  answer_seq INTEGER,
+  checkpoint TEXT,
+  is_last INTEGER NOT NULL DEFAULT 0,
+  superseded INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (trial, attempt, step)
+) STRICT
+"""
+
+LATE_ANSWERS = """
+-- Answers that did not follow their report at once: few, and found without a scan.
+CREATE INDEX results_answered_late ON results (answer_seq) WHERE answer_seq > seq + 1
+"""
+
+CURRENT_RESULTS = """
+-- The results that count: without those that a later attempt of the trial repeated or dropped.
+CREATE VIEW current_results AS SELECT * FROM results WHERE superseded = 0
+"""
+
+LOG = """
+-- Every other record of the event log.
+CREATE TABLE log (
+  seq INTEGER PRIMARY KEY,
+  type TEXT NOT NULL,
+  trial INTEGER,
+  attempt INTEGER,
+  at REAL,
+  body TEXT NOT NULL
+) STRICT
+"""
+
+LOG_BY_TRIAL = """
+CREATE INDEX log_by_trial ON log (trial, type, seq) WHERE trial IS NOT NULL
+"""
+
+CHECKPOINTS = """
+-- Every checkpoint ever committed. The row is the commit point: a folder without one does not exist.
+CREATE TABLE checkpoints (
+  trial INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  step INTEGER NOT NULL,
+  path TEXT NOT NULL,
+  state TEXT NOT NULL,
+  PRIMARY KEY (trial, attempt, step)
+) STRICT
+"""
+
+LEASE = """
+-- Every driver there was. The highest epoch is the writer; it closed cleanly if released_at is set.
+CREATE TABLE lease (
+  epoch INTEGER PRIMARY KEY,
+  host TEXT NOT NULL,
+  boot_id TEXT NOT NULL,
+  pid INTEGER NOT NULL,
+  process_started TEXT NOT NULL,
+  acquired_at REAL NOT NULL,
+  released_at REAL
+) STRICT
+"""
+
+STATEMENTS = (
+    EXPERIMENT,
+    TRIAL_CONFIGS,
+    TRIAL_STATES,
+    TRIALS,
+    RESULTS,
+    LATE_ANSWERS,
+    CURRENT_RESULTS,
+    LOG,
+    LOG_BY_TRIAL,
+    CHECKPOINTS,
+    LEASE,
+)
+
+#: Target version -> what leads there from the one below. Each runs once, all of them in one transaction.
+MIGRATIONS: dict[int, Callable[[apsw.Connection], None]] = {}
+
+
+def create_schema(connection: apsw.Connection) -> None:
+    """All tables in an empty database, which says from then on whose it is."""
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    for statement in STATEMENTS:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def check_version(connection: apsw.Connection, path: Path) -> int:
+    """The file's schema version.
+
+    Raises: StoreError if the file is not a tunesmith store, or newer than this program.
+    """
+    if connection.pragma("application_id") != APPLICATION_ID:
+        raise StoreError(f"{path} is a database, but not a tunesmith store. It was left as it is; give another folder.")
+    version = int(connection.pragma("user_version"))
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} has schema version {version}; this tunesmith knows versions up to {SCHEMA_VERSION}. "
+            "Upgrade tunesmith to open it."
+        )
+    return version
+
+
+def migrate(connection: apsw.Connection, path: Path, version: int) -> None:
+    """Bring an older file to this version in one transaction, after a backup beside it (`experiment.db.v<n>`)."""
+    if version == SCHEMA_VERSION:
+        return
+    back_up(connection, path.with_name(f"{path.name}.v{version}"))
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for target in range(version + 1, SCHEMA_VERSION + 1):
+            MIGRATIONS[target](connection)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def back_up(connection: apsw.Connection, target: Path) -> None:
+    """A consistent copy of the whole database; a plain copy would miss what is still in the `-wal` file."""
+    os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+    copy = apsw.Connection(str(target))
+    try:
+        with copy.backup("main", connection, "main") as backup:
+            while not backup.done:
+                backup.step(1000)
+    finally:
+        copy.close()

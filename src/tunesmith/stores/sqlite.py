@@ -1,0 +1,322 @@
+"""The store of an experiment folder: one SQLite file, one writer, one transaction per append."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import apsw
+
+from tunesmith.clock import Clock, SystemClock
+from tunesmith.errors import ConfigError, StoreError
+from tunesmith.events import Record
+from tunesmith.spec import ExperimentSpec
+from tunesmith.stores import lease as leases
+from tunesmith.stores.batch import Batch, BatchEncoder
+from tunesmith.stores.codec import parse_spec, plain_text, spec_text
+from tunesmith.stores.connection import (
+    DATABASE_NAME,
+    access_words,
+    clear_errors,
+    connect_writer,
+    database_path,
+    is_network_path,
+    quick_check,
+    store_error,
+)
+from tunesmith.stores.rows import LogPages, last_seq, stored_spec
+from tunesmith.stores.schema import back_up, check_version, create_schema, migrate
+from tunesmith.trial import Trial
+
+SYNC_INTERVAL_S = 1.0
+
+#: Connections that came into this process by a fork. Closing one could disturb its owner, so they are kept for ever.
+_foreign_connections: list[apsw.Connection] = []
+
+
+class Durability(StrEnum):
+    """What a power loss may take. A killed process never loses anything committed."""
+
+    NORMAL = "normal"  #: at most the last second
+    FULL = "full"  #: nothing
+
+
+class SqliteStore:
+    """Writes and reads the event log of one experiment. Used from one thread of the process that opened it."""
+
+    def __init__(
+        self, path: Path, *, space: Any = None, takeover: bool = False, durability: str = "normal", clock: Clock
+    ) -> None:
+        self.path = path
+        self._space = space
+        self._clock = clock
+        self._pid = os.getpid()
+        self._broken: str | None = None  #: why nothing may be written any more; never unset
+        self._is_full = _durability(durability) is Durability.FULL
+        self._timer: threading.Timer | None = None  #: pending, or None; see `_sync_later`
+        self._synced_at = float("-inf")
+        connection = connect_writer(path)
+        try:
+            with clear_errors(path):
+                self._lease = _take_over(connection, path, is_takeover=takeover, wall=clock.wall())
+                self.spec = parse_spec(stored_spec(connection))
+                self._is_wal = connection.pragma("journal_mode") == "wal"
+                if self._is_full:
+                    connection.pragma("synchronous", "full")
+        except BaseException:
+            connection.close()
+            raise
+        self._connection: apsw.Connection | None = connection
+        self._cursor = connection.cursor()
+        self._encoder: BatchEncoder | None = None  #: None when it must be made anew from what is stored
+
+    @property
+    def folder(self) -> Path:
+        """The experiment's folder."""
+        return self.path.parent
+
+    @property
+    def epoch(self) -> int:
+        """Fencing epoch of this driver's lease, from 1."""
+        return self._lease.epoch
+
+    def append(self, records: Sequence[Record], trials: Sequence[Trial]) -> None:
+        """Commit the records and the new state of the trials they changed, all or nothing.
+
+        Raises: LeaseError when another driver has taken over; StoreError when it cannot be written.
+        """
+        connection = self._usable()
+        if not records and not trials:
+            return
+        try:
+            encoder = self._encoder or self._new_encoder(connection)
+            batch = encoder.encode(records, trials)
+            self._commit(connection, batch)
+            encoder.confirm(batch)
+        except BaseException as error:
+            self._encoder = None
+            if isinstance(error, apsw.ConstraintError):
+                raise StoreError(f"A result, checkpoint or record was appended twice: {error}.") from error
+            if isinstance(error, apsw.IOError):  # after a failed sync nothing about the file is known (F60)
+                self._broken = str(error)
+            if isinstance(error, apsw.Error):
+                raise store_error(error, self.path) from error
+            if isinstance(error, OverflowError):
+                raise StoreError(f"A step, attempt or process id does not fit into 64 bits: {error}.") from error
+            raise
+
+    def records(self) -> Iterator[Record]:
+        """The whole log, in order."""
+        pages = LogPages(self._usable(), self._space)
+        with clear_errors(self.path):
+            yield from pages
+
+    def last_seq(self) -> int:
+        """Sequence number of the newest record; 0 in an empty log."""
+        return last_seq(self._usable())
+
+    def export(self, target: str | os.PathLike[str]) -> None:
+        """A consistent copy of the database in a new file; copying the file itself would miss its newest rows (F54)."""
+        path = Path(target)
+        if path.exists():
+            raise StoreError(f"{path} exists. Give the copy a name of its own.")
+        with clear_errors(path):
+            back_up(self._usable(), path)
+
+    def close(self) -> None:
+        """Give back the lease. Idempotent; in a forked child it does nothing."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if os.getpid() != self._pid:
+            _foreign_connections.append(connection)
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        with suppress(apsw.Error):  # what was acknowledged is stored; an unreleased lease is checked at the next open
+            if self._broken is None:
+                leases.release(connection, self.epoch, wall=self._clock.wall())
+        with suppress(apsw.Error):
+            connection.close()
+
+    def __enter__(self) -> SqliteStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # ------------------------------------------------------------ writing
+
+    def _commit(self, connection: apsw.Connection, batch: Batch) -> None:
+        cursor = self._cursor
+        is_sync = self._is_wal and not self._is_full and self._clock.now() - self._synced_at >= SYNC_INTERVAL_S
+        if is_sync:
+            cursor.execute("PRAGMA synchronous = FULL")
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+            leases.check_epoch(cursor, self._lease.epoch)
+            batch.write(cursor)
+            cursor.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                cursor.execute("ROLLBACK")
+            if is_sync:
+                cursor.execute("PRAGMA synchronous = NORMAL")
+        if is_sync:
+            self._synced_at = self._clock.now()
+        elif self._is_wal and not self._is_full and self._timer is None:
+            self._sync_later()
+
+    def _sync_later(self) -> None:
+        """See to it that the last commits before a quiet time are on the disk within the second too."""
+        self._timer = threading.Timer(SYNC_INTERVAL_S, self._sync_wal, (self._synced_at,))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _sync_wal(self, synced_at: float) -> None:
+        self._timer = None
+        if self._synced_at != synced_at or self._connection is None:
+            return  # a later commit has synced the file already
+        try:
+            # The WAL carries no locks, so that closing it here drops none (unlike the database file itself).
+            descriptor = os.open(f"{self.path}-wal", os.O_RDONLY)
+        except FileNotFoundError:
+            return
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            self._broken = str(error)
+        finally:
+            os.close(descriptor)
+
+    def _new_encoder(self, connection: apsw.Connection) -> BatchEncoder:
+        next_seq = last_seq(connection) + 1
+        self._encoder = BatchEncoder(
+            connection, objective=self.spec.objective, space=self._space, next_seq=next_seq, clock=self._clock
+        )
+        return self._encoder
+
+    def _usable(self) -> apsw.Connection:
+        if os.getpid() != self._pid:
+            raise StoreError(
+                f"{self.path} was opened by process {self._pid} and is used by its fork {os.getpid()}. "
+                "SQLite connections do not survive a fork: open the store, or a reader, in the new process."
+            )
+        if self._connection is None:
+            raise StoreError(f"The store of {self.path} is closed. Open it again.")
+        if self._broken is not None:
+            raise StoreError(
+                f"{self.path} could not be written ({self._broken}); nothing more is acknowledged. Reopen it."
+            )
+        return self._connection
+
+
+def create_store(
+    folder: str | os.PathLike[str],
+    spec: ExperimentSpec,
+    space: Any = None,
+    *,
+    durability: str = "normal",
+    clock: Clock | None = None,
+) -> SqliteStore:
+    """A new experiment in the folder, which is made if need be (0700, its files 0600), opened for writing.
+
+    A crash in the middle leaves no `experiment.db`: the file gets its name only when it is complete.
+    Raises: StoreError if the folder holds an experiment already, or cannot be written.
+    """
+    _durability(durability)
+    path = Path(folder).expanduser().resolve() / DATABASE_NAME
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_name(f".{DATABASE_NAME}.{secrets.token_hex(4)}")
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+    except OSError as error:
+        raise StoreError(access_words(path.parent, str(error))) from error
+    try:
+        with clear_errors(path):
+            _write_draft(draft, spec, is_wal=not is_network_path(path))
+        _publish(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return SqliteStore(path, space=space, durability=durability, clock=clock or SystemClock())
+
+
+def open_store(
+    folder: str | os.PathLike[str],
+    space: Any = None,
+    *,
+    takeover: bool = False,
+    durability: str = "normal",
+    clock: Clock | None = None,
+) -> SqliteStore:
+    """The experiment of the folder, opened for writing; checked for damage if it was not closed cleanly.
+
+    Raises: LeaseError while another driver runs it, unless `takeover`; StoreError if it is missing, damaged,
+        foreign, newer than this program, or cannot be written.
+    """
+    path = database_path(folder)
+    return SqliteStore(path, space=space, takeover=takeover, durability=durability, clock=clock or SystemClock())
+
+
+def _durability(word: str) -> Durability:
+    try:
+        return Durability(word)
+    except ValueError:
+        raise ConfigError(f"durability is {word!r}. Give 'normal' or 'full'.") from None
+
+
+def _take_over(connection: apsw.Connection, path: Path, *, is_takeover: bool, wall: float) -> leases.Lease:
+    """The new lease, after damage was looked for where the last driver did not close cleanly."""
+    before = leases.latest_lease(connection)
+    if before is not None and before.released_at is None:
+        if not is_takeover:
+            leases.refuse_unless_dead(before)
+        quick_check(connection, path)
+    migrate(connection, path, check_version(connection, path))
+    return leases.acquire(connection, is_takeover=is_takeover, wall=wall)
+
+
+def _write_draft(draft: Path, spec: ExperimentSpec, *, is_wal: bool) -> None:
+    connection = apsw.Connection(str(draft), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        create_schema(connection)
+        metric, mode = (spec.objective.metric, spec.objective.mode.value) if spec.objective else (None, None)
+        values = (
+            spec.experiment_id, spec.name, spec.trainable_name, metric, mode, spec.n_trials, spec.searcher_name,
+            spec.scheduler_name, spec.tunesmith_version,
+        )  # fmt: skip
+        texts = [plain_text(value) if isinstance(value, str) else value for value in values]
+        connection.execute(
+            "INSERT INTO experiment VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, ?)",
+            (*texts, spec.created_at, spec_text(spec)),
+        )
+        connection.execute("COMMIT")
+        if is_wal:
+            connection.pragma("journal_mode", "wal")
+    finally:
+        connection.close()
+
+
+def _publish(draft: Path, path: Path) -> None:
+    """Give the complete file its name, never over another one, and make the name durable."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise StoreError(f"{path} exists already. Open it with open_store(), or give another folder.") from None
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise StoreError(f"{path} exists already. Open it with open_store(), or give another folder.") from None
+        draft.rename(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,92 @@
+"""Which session the running code is in: the process's, or the context's where trials run inline.
+
+A process that a trial started anew (a spawned worker, a script that re-executes itself) finds the session through
+its environment.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from tunesmith.trialside.channel import SocketChannel
+from tunesmith.trialside.session import Session, TrialFacts
+
+SOCKET_VARIABLE = "TUNESMITH_SOCKET"
+TOKEN_VARIABLE = "TUNESMITH_TOKEN"
+TRIAL_VARIABLE = "TUNESMITH_TRIAL"
+ATTEMPT_VARIABLE = "TUNESMITH_ATTEMPT"
+
+_lock = threading.Lock()
+#: The session of this process and of its forked children; None outside a trial.
+_process_session: Session | None = None
+#: The session of an inline trial: beside others in one process, so it belongs to a context.
+_context_session: ContextVar[Session | None] = ContextVar("tunesmith_session", default=None)
+
+
+def set_session(session: Session | None) -> None:
+    """Make this the session of the process; None: it has none any more."""
+    global _process_session
+    with _lock:
+        _process_session = session
+
+
+@contextmanager
+def inline_session(session: Session) -> Iterator[None]:
+    """Within the block, and in this context only (not in threads it starts), this is the session."""
+    token = _context_session.set(session)
+    try:
+        yield
+    finally:
+        _context_session.reset(token)
+
+
+def get_session() -> Session | None:
+    """The session that the running code is in, or None outside a trial.
+
+    Raises: DriverLost in a process of a trial whose driver is gone.
+    """
+    session = _context_session.get() or _process_session
+    if session is None and SOCKET_VARIABLE in os.environ:
+        return attach_from_environment()
+    return session
+
+
+def attach_from_environment() -> Session | None:
+    """The session of the trial that this process descends from, by the TUNESMITH_ variables; None where there are none.
+
+    Its config comes from the driver as JSON: objects in it are labels only, and no key but a string.
+    """
+    global _process_session
+    with _lock:
+        if _process_session is None and SOCKET_VARIABLE in os.environ:
+            channel = SocketChannel(
+                os.environ[SOCKET_VARIABLE],
+                int(os.environ[TRIAL_VARIABLE]),
+                int(os.environ[ATTEMPT_VARIABLE]),
+                os.environ[TOKEN_VARIABLE],
+            )
+            _process_session = Session(TrialFacts.from_welcome(channel.welcome), channel)
+        return _process_session
+
+
+def session_environment(path: str | os.PathLike[str], trial: int, attempt: int, token: str) -> Mapping[str, str]:
+    """The variables by which the processes of an attempt find its driver."""
+    return {
+        SOCKET_VARIABLE: os.fspath(path),
+        TOKEN_VARIABLE: token,
+        TRIAL_VARIABLE: str(trial),
+        ATTEMPT_VARIABLE: str(attempt),
+    }
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
