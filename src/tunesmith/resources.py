@@ -71,7 +71,9 @@ def parse_resources(request: Mapping[str, object] | Resources | None) -> Resourc
     cpu = checked.pop("cpu", 1.0)
     custom = {name: amount for name, amount in checked.items() if amount > 0}
     if not (cpu or gpu or custom):
-        raise ResourceError("A trial asks for nothing, so any number would start at once. Give it a share of something.")
+        raise ResourceError(
+            "A trial asks for nothing, so any number would start at once. Give it a share of something."
+        )
     return Resources(cpu=cpu, gpu=gpu, custom=custom)
 
 

@@ -175,8 +175,8 @@ def test_hidden_rows_and_columns_are_said():
 
 def test_final_table_has_as_many_rows_as_asked_for_whatever_the_terminal():
     seen = GrowingWorld(300).view_at(108.0)
-    assert len(table_lines(seen, Choices(max_progress_rows=50), 80)) == 1 + 50 + 1
-    assert table_lines(view(), DEFAULTS, 80) == []
+    assert len(table_lines(seen, Choices(max_progress_rows=50), width=80)) == 1 + 50 + 1
+    assert table_lines(view(), DEFAULTS, width=80) == []
 
 
 # ---------------------------------------------------------------- foreign text

@@ -20,12 +20,12 @@ RUNNING, COMPLETED, STOPPED, FAILED = (
 
 
 def headings(seen, width=300, **choices):
-    table = trial_table(seen, seen.trials, Choices(**choices), width)
+    table = trial_table(seen, seen.trials, choices=Choices(**choices), width=width)
     return [heading.strip() for heading in table.heading()]
 
 
 def cells(seen, heading, width=300, **choices):
-    table = trial_table(seen, seen.trials, Choices(**choices), width)
+    table = trial_table(seen, seen.trials, choices=Choices(**choices), width=width)
     column = next(column for column in table.columns if column.heading == heading)
     return list(column.cells)
 
@@ -116,7 +116,7 @@ def test_returning_needs_no_reason():
 
 
 def test_experiment_without_trials_has_an_empty_table():
-    assert trial_table(view(), [], DEFAULTS, 80).lines() == [""]
+    assert trial_table(view(), [], choices=DEFAULTS, width=80).lines() == [""]
 
 
 # ---------------------------------------------------------------- width
@@ -124,7 +124,7 @@ def test_experiment_without_trials_has_an_empty_table():
 
 def test_two_hundred_columns_show_everything():
     seen = GrowingWorld(40, is_nasty=False).view_at(30.0)
-    table = trial_table(seen, select_rows(seen, DEFAULTS, 20), DEFAULTS, 200)
+    table = trial_table(seen, select_rows(seen, DEFAULTS, n_max=20), choices=DEFAULTS, width=200)
     assert table.not_shown == ()
     assert table.columns[0].cells[0].startswith("train_cifar_")
 
@@ -134,7 +134,7 @@ def test_eighty_columns_keep_number_state_parameters_and_metrics_of_the_tutorial
     columns = Choices(
         metric_columns={"loss": "loss", "accuracy": "accuracy", "training_iteration": "training_iteration"}
     )
-    table = trial_table(seen, select_rows(seen, columns, 20), columns, 80)
+    table = trial_table(seen, select_rows(seen, columns, n_max=20), choices=columns, width=80)
     shown = [heading.strip() for heading in table.heading()]
     assert shown == ["trial", "status", "batch_size", "l1", "l2", "lr", "loss", "accuracy", "iter"]
     assert table.not_shown == ("loc", "why")
@@ -145,7 +145,7 @@ def test_columns_are_given_up_in_the_stated_order():
     gone: list[str] = []
     for width in range(200, 4, -1):
         for heading in trial_table(
-            seen, seen.trials, Choices(metric_columns={"loss": "m1", "accuracy": "m2"}), width
+            seen, seen.trials, choices=Choices(metric_columns={"loss": "m1", "accuracy": "m2"}), width=width
         ).not_shown:
             if heading not in gone:
                 gone.append(heading)
@@ -157,7 +157,9 @@ def test_columns_are_given_up_in_the_stated_order():
 
 def test_reason_takes_the_room_that_is_left():
     seen = view(trial(0, STOPPED, reason="x" * 300))
-    narrow, wide = (trial_table(seen, seen.trials, Choices(metric_columns={}), width) for width in (120, 160))
+    narrow, wide = (
+        trial_table(seen, seen.trials, choices=Choices(metric_columns={}), width=width) for width in (120, 160)
+    )
     assert wide.widths[-1] == narrow.widths[-1] + 40
     assert {cell_len(line) for line in wide.lines()[1:]} == {160}
 
@@ -173,7 +175,7 @@ def test_every_line_fits_whatever_the_words(rows, width):
         for i, (name, value, reason, loss) in enumerate(rows)
     ]
     seen = view(*trials)
-    for line in trial_table(seen, trials, DEFAULTS, width).lines():
+    for line in trial_table(seen, trials, choices=DEFAULTS, width=width).lines():
         assert cell_len(line) <= width
         assert line.isprintable()
 
@@ -185,44 +187,44 @@ def test_running_trials_come_first_then_the_best():
     seen = view(
         trial(0, STOPPED, loss=0.5), trial(1), trial(2, COMPLETED, loss=0.1), trial(3, FAILED, step=0), trial(4)
     )
-    assert [t.index for t in select_rows(seen, DEFAULTS, 20)] == [1, 4, 2, 0, 3]
+    assert [t.index for t in select_rows(seen, DEFAULTS, n_max=20)] == [1, 4, 2, 0, 3]
 
 
 def test_nan_ranks_after_every_number():
     seen = view(trial(0, STOPPED, loss=math.nan, best_value=math.nan), trial(1, STOPPED, loss=9.0))
-    assert [t.index for t in select_rows(seen, DEFAULTS, 20)] == [1, 0]
+    assert [t.index for t in select_rows(seen, DEFAULTS, n_max=20)] == [1, 0]
 
 
 def test_rank_is_by_the_best_value_unless_sorted_by_metric():
     seen = view(
         trial(0, STOPPED, loss=0.9, best_value=0.1), trial(1, STOPPED, loss=0.5, best_value=0.5), trial(2), trial(3)
     )
-    assert [t.index for t in select_rows(seen, DEFAULTS, 20)] == [2, 3, 0, 1]
-    assert [t.index for t in select_rows(seen, Choices(sort_by_metric=True), 20)] == [3, 2, 1, 0]
+    assert [t.index for t in select_rows(seen, DEFAULTS, n_max=20)] == [2, 3, 0, 1]
+    assert [t.index for t in select_rows(seen, Choices(sort_by_metric=True), n_max=20)] == [3, 2, 1, 0]
 
 
 def test_reporters_own_metric_ranks_by_the_last_report():
     seen = view(trial(0, STOPPED, loss=0.2), trial(1, STOPPED, loss=0.7))
-    assert [t.index for t in select_rows(seen, Choices(metric="loss", mode="max"), 20)] == [1, 0]
+    assert [t.index for t in select_rows(seen, Choices(metric="loss", mode="max"), n_max=20)] == [1, 0]
 
 
 def test_many_running_trials_leave_a_quarter_for_the_best():
     seen = view(*(trial(i) for i in range(50)), *(trial(i, STOPPED) for i in range(50, 100)))
-    shown = select_rows(seen, DEFAULTS, 20)
+    shown = select_rows(seen, DEFAULTS, n_max=20)
     assert [t.status for t in shown] == [RUNNING] * 15 + [STOPPED] * 5
     assert shown[-5].index == 99
 
 
 def test_hidden_trials_are_counted_by_state():
     seen = view(*(trial(i) for i in range(5)), *(trial(i, STOPPED) for i in range(5, 12)))
-    assert hidden_words(seen, select_rows(seen, DEFAULTS, 4)) == "… 8 more: 2 running, 6 stopped early"
+    assert hidden_words(seen, select_rows(seen, DEFAULTS, n_max=4)) == "… 8 more: 2 running, 6 stopped early"
     assert hidden_words(seen, seen.trials) is None
 
 
 @pytest.mark.parametrize("n_max", [0, 1, 3, 20, 1000])
 def test_no_more_rows_than_asked_for(n_max):
     seen = GrowingWorld(60).view_at(60.0)
-    rows = select_rows(seen, DEFAULTS, n_max)
+    rows = select_rows(seen, DEFAULTS, n_max=n_max)
     assert len(rows) == min(n_max, len(seen.trials)) == len({t.index for t in rows})
 
 
@@ -231,7 +233,7 @@ def test_no_more_rows_than_asked_for(n_max):
 
 def test_failures_name_trial_count_error_and_log():
     seen = view(trial(7, FAILED, error=ERROR, n_failures=3))
-    line = error_table(seen, seen.failures(), 200).lines()[1]
+    line = error_table(seen, seen.failures(), width=200).lines()[1]
     assert line.split("  ")[0] == "train_cifar_5d9ac_00007"
     assert "       3  RuntimeError: CUDA out of memory. Tried to allocate" in line
     assert line.endswith("train_cifar_5d9ac_00007/stderr.log")
@@ -239,6 +241,6 @@ def test_failures_name_trial_count_error_and_log():
 
 def test_narrow_failures_keep_the_error_rather_than_the_log():
     seen = view(trial(7, FAILED, error=ERROR, n_failures=3))
-    table = error_table(seen, seen.failures(), 80)
+    table = error_table(seen, seen.failures(), width=80)
     assert table.not_shown == ("log file",)
     assert "RuntimeError: CUDA out of memory. Tried to allocate" in table.lines()[1]

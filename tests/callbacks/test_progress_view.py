@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ FOLDER = Path("/runs/e1")
 class FakeReader:
     """A reader of fixed trials."""
 
-    def __init__(self, *trials, status: tuple[Any, ...] = (None, None), **spec: Any) -> None:
+    def __init__(self, *trials, status: tuple[str | None, str | None] = (None, None), **spec: Any) -> None:
         facts = {"objective": LOSS, "n_trials": 10, **spec}
         self.spec = ExperimentSpec(
             experiment_id="e1", name="e1", trainable_name="train", space={}, space_fingerprint="", seed=0, **facts
@@ -27,7 +28,7 @@ class FakeReader:
         self._status = status
 
     def status(self):
-        return self._status
+        return SimpleNamespace(status=self._status[0], detail=self._status[1])
 
     def counts(self):
         return {status: sum(t.status is status for t in self._trials) for status in {t.status for t in self._trials}}
@@ -40,6 +41,12 @@ class FakeReader:
 
     def top_trials(self, n):
         return sorted((t for t in self._trials if t.best_value is not None), key=lambda t: t.best_value)[:n]
+
+    def results(self, trial):
+        return [SimpleNamespace(attempt=1, step=3, value=0.1), SimpleNamespace(attempt=2, step=5, value=0.4)]
+
+    def config_of(self, trial, attempt):
+        return {"config of": (trial, attempt)}
 
 
 def built(*trials, live: dict[str, Any] | None = None, paths: dict[str, Any] | None = None, **facts: Any):
@@ -69,6 +76,13 @@ def test_best_holds_value_step_config_and_the_checkpoint_of_that_step():
 def test_best_without_a_checkpoint_of_its_step_names_the_newest():
     best = built(trial(1, best_step=3, checkpoints=(Checkpoint("t/c5", 5, 1),))).best
     assert best is not None and best.checkpoint_step == 5
+
+
+def test_best_config_is_the_one_of_its_step_though_a_clone_changed_it_since():
+    best = built(trial(7, attempt=2, best_value=0.1, best_step=3)).best
+    assert best is not None and best.config == {"config of": (7, 1)}
+    unknown = built(trial(7, attempt=2, best_value=0.2, best_step=3)).best
+    assert unknown is not None and unknown.config == trial(7).config
 
 
 @pytest.mark.parametrize("facts", [{"best_value": math.nan}, {"best_value": None}, {"best_step": None}])
@@ -118,7 +132,7 @@ def test_concurrency_is_what_fits_each_node(facts, expected):
     [
         ((None, None), True, "RUNNING"),
         (("running", None), True, "RUNNING"),
-        (("interrupted", "Ctrl-C", "more"), True, "ENDING"),
+        (("interrupted", "Ctrl-C"), True, "ENDING"),
         (("interrupted", "Ctrl-C"), False, "INTERRUPTED"),
         ((EndReason.FINISHED, None), False, "FINISHED"),
     ],

@@ -20,6 +20,7 @@ from tunesmith.stores import schema as schemas
 from tunesmith.stores.connection import connect_reader, is_network_path, lock_holders
 from tunesmith.trial import TrialStatus
 
+from .store_contract import EVERY_KIND
 from .store_samples import answer, make_spec, make_trial, report, run_of, start
 
 SAMPLE = [start(), *run_of(0, [{"loss": 2.0}, {"loss": 1.0}])]
@@ -169,12 +170,16 @@ def test_an_owner_on_another_host_is_not_taken_for_dead(folder, monkeypatch):
 
 
 def test_a_killed_driver_is_succeeded_and_loses_nothing(folder):
-    script = (
-        "import os, sys; from tunesmith.stores import create_store; from tunesmith.events import Suggest;"
-        "import tunesmith.spec as s;"
-        "spec = s.ExperimentSpec(experiment_id='e', name='n', trainable_name='t', space={}, space_fingerprint='', seed=1, n_trials=1);"
-        "store = create_store(sys.argv[1], spec); store.append([Suggest(1, 1)], []); os.kill(os.getpid(), 9)"
-    )
+    script = """
+import os, sys
+from tunesmith.events import Suggest
+from tunesmith.spec import ExperimentSpec
+from tunesmith.stores import create_store
+facts = {"experiment_id": "e", "name": "n", "trainable_name": "t", "space": {}, "space_fingerprint": ""}
+store = create_store(sys.argv[1], ExperimentSpec(**facts, seed=1, n_trials=1))
+store.append([Suggest(1, 1)], [])
+os.kill(os.getpid(), 9)
+"""
     assert subprocess.run([sys.executable, "-c", script, str(folder)], check=False).returncode == -9
     with open_store(folder) as store:
         assert list(store.records()) == [Suggest(1, 1)]
@@ -203,7 +208,13 @@ def test_a_reader_opens_anew_in_a_fork(store, folder):
 
 def test_a_lock_of_another_process_is_waited_for_and_its_holder_named(store, monkeypatch):
     store._connection.set_busy_timeout(1)
-    script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN IMMEDIATE'); print(1, flush=True); input()"
+    script = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("BEGIN IMMEDIATE")
+print(1, flush=True)
+input()
+"""
     args = [sys.executable, "-c", script, str(store.path)]
     with subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
@@ -418,6 +429,15 @@ def test_records_can_be_followed_by_cursor(store, folder):
             seen += [record for _, record in page]
             cursor = page[-1][0]
     assert seen == list(store.records()) and cursor == reader.last_seq() == store.last_seq()
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 7])
+def test_the_log_is_in_order_across_pages(store, monkeypatch, page):
+    monkeypatch.setattr("tunesmith.stores.rows._PAGE", page)
+    late = report(1)
+    log = [late, *EVERY_KIND[6:8], *run_of(2, [{"loss": 1.0}] * 9), answer(late), *[Suggest(n, n) for n in range(9)]]
+    store.append(log, [])
+    assert list(store.records()) == [*SAMPLE, *log]
 
 
 def test_verdicts_stand_beside_results(store, folder):

@@ -91,11 +91,9 @@ def test_no_driver_and_a_refused_hello_are_said(socket_driver: Any, tmp_path: Pa
 
 
 def test_the_end_is_told(socket_driver: Any, channel: SocketChannel) -> None:
-    channel.returned("no metric")
-    channel.failed("x" * 500_000 + "\udc80 the end", kind="invalid")
-    assert socket_driver.wait_for("returned") == [{"type": "returned", "note": "no metric"}]
-    (failed,) = socket_driver.wait_for("failed")
-    assert failed["kind"] == "invalid"
+    channel.ended("invalid", "x" * 500_000 + "\udc80 the end", is_childless=True)
+    (failed,) = socket_driver.wait_for("ended")
+    assert failed["outcome"] == "invalid" and failed["is_childless"] is True
     assert failed["error"].endswith(r"\udc80 the end") and "characters left out" in failed["error"]
     assert len(failed["error"]) < 201_000
 

@@ -103,7 +103,7 @@ class CLIReporter(ProgressReporter):
         if self._verbose < 1:
             return
         if self._console is None:
-            self._write(record_lines(view, records, self._choices, self._verbose))
+            self._write(record_lines(view, records, choices=self._choices, verbose=self._verbose))
         super().update(view, records)
 
     def finish(self, view: ProgressView) -> None:
@@ -153,7 +153,7 @@ class CLIReporter(ProgressReporter):
         from tunesmith.callbacks.screen import styled_line, styled_lines, table_lines
 
         console = self._console
-        table_texts = table_lines(view, self._choices, console.width) if self._verbose >= 2 else []
+        table_texts = table_lines(view, self._choices, width=console.width) if self._verbose >= 2 else []
         gap = [styled_line("")] if table_texts else []
         summary_width = min(max(40, console.width), 100)
         summary_texts = styled_lines(summary_lines(view, self._choices, width=summary_width))
@@ -203,7 +203,7 @@ class CLIReporter(ProgressReporter):
     def _table(self, view: ProgressView) -> list[str]:
         from tunesmith.callbacks.screen import plain_text, table_lines
 
-        return plain_text(table_lines(view, self._choices, _log_width()))
+        return plain_text(table_lines(view, self._choices, width=_log_width()))
 
     def _write(self, lines: Iterable[str]) -> None:
         """Write the lines in the stream's own encoding; a stream that breaks is not written to again."""

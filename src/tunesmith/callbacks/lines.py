@@ -121,7 +121,7 @@ def status_line(view: ProgressView, choices: Choices) -> str:
     return _stamped(view, "; ".join(parts))
 
 
-def record_lines(view: ProgressView, records: Sequence[Record], choices: Choices, verbose: int) -> list[str]:
+def record_lines(view: ProgressView, records: Sequence[Record], *, choices: Choices, verbose: int) -> list[str]:
     """One line for each trial that ended or failed (`verbose` of 2 and more) and for each result (3 and more)."""
     trials = {trial.index: trial for trial in view.trials}
     lines = []
@@ -181,7 +181,7 @@ def _result_words(record: TrialReported, choices: Choices) -> str:
     return f"trial {record.trial} step {record.step}: {', '.join(values) or 'no metric'}"
 
 
-def wrap_tokens(tokens: Sequence[str], width: int, n_lines: int) -> list[str]:
+def wrap_tokens(tokens: Sequence[str], width: int, *, n_lines: int) -> list[str]:
     """Tokens on at most `n_lines` lines of `width` characters; the last one ends in an ellipsis if some are left."""
     lines: list[str] = []
     for i, token in enumerate(tokens):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,34 @@ _COMPLETE_ENDS = (EndReason.FINISHED, EndReason.EXHAUSTED)
 _END_REASONS = {reason.value: reason for reason in EndReason}
 
 
+class StandingFacts(Protocol):
+    """How an experiment stands."""
+
+    @property
+    def status(self) -> str | None:
+        """An EndReason's value once it ended; anything else while it goes on."""
+
+    @property
+    def detail(self) -> str | None:
+        """Why it ended, in words."""
+
+
+class ResultFacts(Protocol):
+    """What a view needs of a stored result."""
+
+    @property
+    def attempt(self) -> int:
+        """The attempt that reported it."""
+
+    @property
+    def step(self) -> int:
+        """Its step."""
+
+    @property
+    def value(self) -> float | None:
+        """Of the objective's first metric."""
+
+
 class ExperimentReader(Protocol):
     """The part of `tunesmith.stores.open_reader(folder)` that a view is built from."""
 
@@ -28,8 +56,8 @@ class ExperimentReader(Protocol):
     def spec(self) -> ExperimentSpec:
         """What the user asked for."""
 
-    def status(self) -> tuple[Any, ...]:
-        """Why the experiment ended (None while it goes on) and the detail, first and second."""
+    def status(self) -> StandingFacts:
+        """How the experiment stands."""
 
     def counts(self) -> Mapping[TrialStatus, int]:
         """Trials by state."""
@@ -42,6 +70,12 @@ class ExperimentReader(Protocol):
 
     def top_trials(self, n: int) -> Sequence[Trial]:
         """The best `n` by the objective, best first."""
+
+    def results(self, trial: int) -> Iterable[ResultFacts]:
+        """The results of one trial."""
+
+    def config_of(self, trial: int, attempt: int) -> dict[str, Any]:
+        """The config that one attempt was given."""
 
 
 class LiveFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,7 +247,8 @@ def build_view(
     spec, trials = reader.spec, tuple(reader.trials())
     named = trial_name or (lambda trial: f"{spec.trainable_name}_{trial.trial_id}")
     names = {trial.index: named(trial) for trial in trials}
-    end_status, end_detail = reader.status()[:2]
+    standing = reader.status()
+    end_status = _END_REASONS.get(standing.status or "")
     view = ProgressView(
         name=spec.name,
         folder=str(folder),
@@ -237,8 +272,8 @@ def build_view(
         searcher_name=spec.searcher_name,
         scheduler_name=spec.scheduler_name,
         scheduler_lines=live.scheduler_lines,
-        end_status=_END_REASONS.get(end_status),
-        end_detail=end_detail,
+        end_status=end_status,
+        end_detail=None if end_status is None else standing.detail,
     )
     logs = {} if log_file is None else {trial.index: str(log_file(trial)) for trial in view.failures()}
     return msgspec.structs.replace(view, log_files=logs)
@@ -263,7 +298,8 @@ def best_by_last_report(view: ProgressView, metric: str, mode: str) -> Best | No
     if found is None:
         return None
     value, trial = found
-    return _best_of(trial, view.trial_name(trial.index), Path(view.folder), metric, mode, value, trial.step)
+    name = view.trial_name(trial.index)
+    return _best_of(trial, Path(view.folder), name=name, metric=metric, mode=mode, value=value, step=trial.step)
 
 
 def last_value(trial: Trial, metric: str) -> float | None:
@@ -282,11 +318,28 @@ def _best(reader: ExperimentReader, folder: Path, names: Mapping[int, str]) -> B
         if value is None or step is None or math.isnan(value):
             continue
         name = names.get(trial.index, f"trial {trial.index}")
-        return _best_of(trial, name, folder, objective.metric, objective.mode.value, value, step)
+        best = _best_of(
+            trial,
+            folder,
+            name=name,
+            metric=objective.metric,
+            mode=objective.mode.value,
+            value=value,
+            step=step,
+        )
+        return msgspec.structs.replace(best, config=_config_at(reader, trial, value, step))
     return None
 
 
-def _best_of(trial: Trial, name: str, folder: Path, metric: str, mode: str, value: float, step: int) -> Best:
+def _config_at(reader: ExperimentReader, trial: Trial, value: float, step: int) -> dict[str, Any]:
+    """The config that the trial had when it reported the value: a clone may have changed it since."""
+    if trial.attempt <= 1:
+        return trial.config
+    attempts = [r.attempt for r in reader.results(trial.index) if r.step == step and r.value == value]
+    return reader.config_of(trial.index, attempts[0]) if attempts else trial.config
+
+
+def _best_of(trial: Trial, folder: Path, *, name: str, metric: str, mode: str, value: float, step: int) -> Best:
     """With the checkpoint of the same step, or the newest one where that step has none."""
     same_step = [checkpoint for checkpoint in trial.checkpoints if checkpoint.step == step]
     checkpoint = same_step[-1] if same_step else trial.checkpoint

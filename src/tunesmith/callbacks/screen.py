@@ -85,9 +85,9 @@ def live_lines(view: ProgressView, choices: Choices, *, width: int, height: int,
     return lines
 
 
-def table_lines(view: ProgressView, choices: Choices, width: int) -> list[Text]:
+def table_lines(view: ProgressView, choices: Choices, *, width: int) -> list[Text]:
     """The table of trials as it is printed once, at the end: as high as the user's choice of rows."""
-    rows = select_rows(view, choices, choices.max_progress_rows)
+    rows = select_rows(view, choices, n_max=choices.max_progress_rows)
     if not rows:
         return []
     return _trial_lines(view, choices, width, len(rows))
@@ -149,7 +149,7 @@ def _best_lines(view: ProgressView, choices: Choices, width: int, n_config_lines
     name = f" ({clean(best.name)})"
     lines = [_field("best", words + name if _LABEL + len(words + name) <= width else words, width, style="bold green")]
     tokens = [f"{clean(key)}={value}" for key, value in _config_values(view, best).items()]
-    lines += [_field("", line, width) for line in wrap_tokens(tokens, width - _LABEL, n_config_lines)]
+    lines += [_field("", line, width) for line in wrap_tokens(tokens, width - _LABEL, n_lines=n_config_lines)]
     return lines
 
 
@@ -198,7 +198,7 @@ def _tables(view: ProgressView, choices: Choices, width: int, n_lines: int, *, i
         shown = failures[: shares.n_errors]
         lines += _part_title(f"latest of {format_count(len(failures), 'failed trial')}", width, is_tall=is_tall)
         if is_tall:
-            lines += _styled(error_table(view, shown, width), heading_style="bold", row_style="red")
+            lines += _styled(error_table(view, shown, width=width), heading_style="bold", row_style="red")
         else:
             lines += [styled_line(_fit(failure_words(trial), width), "red") for trial in shown]
     return lines
@@ -228,8 +228,8 @@ def _share_lines(
 
 def _trial_lines(view: ProgressView, choices: Choices, width: int, n_rows: int) -> list[Text]:
     """Heading, rows, and a line that says what is not shown."""
-    rows = select_rows(view, choices, n_rows)
-    table = trial_table(view, rows, choices, width)
+    rows = select_rows(view, choices, n_max=n_rows)
+    table = trial_table(view, rows, choices=choices, width=width)
     notes = [note for note in (hidden_words(view, rows), _not_shown(table)) if note]
     lines = _styled(table, heading_style="bold")
     if notes:

@@ -192,7 +192,7 @@ def _pad(text: str, width: int, is_right: bool) -> str:
 # ---------------------------------------------------------------- rows
 
 
-def select_rows(view: ProgressView, choices: Choices, n_max: int) -> list[Trial]:
+def select_rows(view: ProgressView, choices: Choices, *, n_max: int) -> list[Trial]:
     """The trials to show: running ones first, then the best.
 
     Where many run, a quarter of the rows is kept for the best of the others.
@@ -242,7 +242,7 @@ def _ranked_value(view: ProgressView, choices: Choices, trial: Trial) -> tuple[f
 # ---------------------------------------------------------------- columns
 
 
-def trial_table(view: ProgressView, rows: Sequence[Trial], choices: Choices, width: int) -> Table:
+def trial_table(view: ProgressView, rows: Sequence[Trial], *, choices: Choices, width: int) -> Table:
     """The table of these trials: name, state, where, parameters, metrics, and why it is in its state."""
     silent_s = view.silent_for_s()
     columns = [
@@ -256,7 +256,7 @@ def trial_table(view: ProgressView, rows: Sequence[Trial], choices: Choices, wid
     return fit([column for column in columns if any(column.cells)], width)
 
 
-def error_table(view: ProgressView, rows: Sequence[Trial], width: int) -> Table:
+def error_table(view: ProgressView, rows: Sequence[Trial], *, width: int) -> Table:
     """The table of these failed trials: name, how often it failed, the line of the error that says what, the log."""
     columns = [
         _trial_column(view, rows),

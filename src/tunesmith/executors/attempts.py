@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import math
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -38,7 +40,7 @@ def session_facts(launch: Launch, command: StartAttempt) -> dict[str, Any]:
     }
 
 
-def log_path(launch: Launch, trial: int) -> Any:
+def log_path(launch: Launch, trial: int) -> Path:
     """The trial's log file."""
     return launch.folder / "logs" / f"{trial:05d}.log"
 
@@ -57,7 +59,7 @@ def _is_plain(value: Any) -> bool:
     if kind is int:
         return -(2**63) <= value < 2**63
     if kind is float:
-        return bool(value - value == 0.0)  # finite
+        return math.isfinite(value)
     if kind is list:
-        return all(map(_is_plain, value))
-    return kind is dict and all(type(key) is str for key in value) and all(map(_is_plain, value.values()))
+        return all(_is_plain(item) for item in value)
+    return kind is dict and all(type(key) is str and _is_plain(item) for key, item in value.items())

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from dataclasses import replace
 
 from tunesmith.errors import ReportError
 from tunesmith.events import (
@@ -28,8 +28,9 @@ from tunesmith.protocols import Launch
 from tunesmith.resources import Node
 from tunesmith.trial import AttemptOutcome
 from tunesmith.trialside.call import InvalidConfig, run_trainable
-from tunesmith.trialside.channel import Answer
-from tunesmith.trialside.session import Session, TrialStopped, inline_session
+from tunesmith.trialside.channel import Answer, Outcome
+from tunesmith.trialside.current import inline_session
+from tunesmith.trialside.session import Session, TrialFacts, TrialStopped
 
 
 class InlineExecutor:
@@ -115,10 +116,9 @@ class InlineExecutor:
 
     def _run(self, command: StartAttempt) -> Event:
         trial, attempt = command.trial, command.attempt
-        facts = {**session_facts(self._launch, command), "config": command.config}
-        facts.pop("config_pickle", None)
         self._launch.handle([AttemptStarted(trial, attempt, time.time(), node=self._node.name)])
-        session = Session.from_facts(facts, _InlineChannel(self, command))
+        facts = TrialFacts.from_welcome(session_facts(self._launch, command))
+        session = Session(replace(facts, config=command.config), _InlineChannel(self, command))
         error: str | None = None
         try:
             with inline_session(session):
@@ -176,13 +176,8 @@ class _InlineChannel:
             raise ReportError(decision.words() or "refused")
         return Answer(decision.verdict.value, decision.words(), step)
 
-    def returned(self, note: str | None = None) -> None:
-        """Nothing to say: the executor sees it."""
-
-    def failed(self, error: str, *, kind: Literal["raised", "invalid"] = "raised") -> None:
+    def ended(self, outcome: Outcome, error: str | None = None, *, is_childless: bool = False) -> None:
         """Nothing to say: the executor sees it."""
 
     def close(self) -> None:
         """Nothing to close."""
-
-

@@ -13,6 +13,7 @@ from tunesmith.events import (
     CheckpointSaved,
     ConcludeAttempt,
     ConfigsSuggested,
+    Decision,
     DeleteCheckpoint,
     EndExperiment,
     EndReason,
@@ -29,7 +30,7 @@ from tunesmith.experiment.conclusion import conclude
 from tunesmith.experiment.judgement import judge_report
 from tunesmith.experiment.retention import surplus_checkpoints
 from tunesmith.experiment.state import ExperimentState
-from tunesmith.protocols import Hold, History, Scheduler, StopPaused, Stopper, Thaw
+from tunesmith.protocols import History, Hold, Scheduler, StopPaused, Stopper, Thaw
 from tunesmith.space import Space
 from tunesmith.spec import ExperimentSpec
 from tunesmith.trial import Objective, Trial, TrialStatus
@@ -69,6 +70,7 @@ class Experiment:
         self.state = ExperimentState(spec, objective)
         self._n_ahead = n_ahead
         self._out: list[Record] = []
+        self._now = -math.inf  #: of the last pass
         self._started_at: float | None = None  #: on the experiment's clock; budgets count from here
 
     # ------------------------------------------------------------ what others ask
@@ -85,15 +87,14 @@ class Experiment:
 
     def history(self) -> History:
         """The snapshot that a searcher works on."""
-        return History(
-            space=self.space, objective=self.objective, seed=self.spec.seed, trials=tuple(self.state.trials)
-        )
+        return History(space=self.space, objective=self.objective, seed=self.spec.seed, trials=tuple(self.state.trials))
 
     def next_deadline(self) -> float:
         """When `handle` must be called even without an event, on the experiment's clock; infinity if never."""
         if self.state.ending is not None:
             return math.inf
-        deadlines = list(self.state.not_before.values())
+        # One that has passed waits for a slot, which an event will bring.
+        deadlines = [at for at in self.state.not_before.values() if at > self._now]
         if self.spec.time_budget_s is not None and self._started_at is not None:
             deadlines.append(self._started_at + self.spec.time_budget_s)
         return min(deadlines, default=math.inf)
@@ -111,6 +112,7 @@ class Experiment:
     def handle(self, events: Sequence[Event], now: float) -> list[Record]:
         """Take in what happened and decide: the records of this pass, in the order in which they were applied."""
         now += _CLOCK_SLACK_S
+        self._now = now
         if self._started_at is None:
             self._started_at = now
         for event in events:
@@ -158,9 +160,7 @@ class Experiment:
         trial = self.state.trials[event.trial]
         decision = judgement.decision
         if stop is None and decision is CONTINUE:
-            decision = self.stopper.decide(trial, event)
-            if decision.verdict is Verdict.CONTINUE:
-                decision = self.scheduler.decide(trial, event)
+            decision = self._decide(trial, event)
             if decision.verdict is Verdict.PAUSE and event.checkpoint is None:
                 decision = CONTINUE
         self.scheduler.observe(event)
@@ -168,6 +168,16 @@ class Experiment:
         self._out.append(event)
         self._record(AnswerReport(event.trial, event.attempt, event.step, decision))
         self._retain(event)
+
+    def _decide(self, trial: Trial, event: TrialReported) -> Decision:
+        """Stopper first, then scheduler. A stopper is often user code: what it raises fails the trial (F84)."""
+        try:
+            decision = self.stopper.decide(trial, event)
+        except Exception as error:
+            return Decision(Verdict.REFUSE, "{why}", {"why": f"{type(error).__name__} in the stop rule: {error}"})
+        if decision.verdict is not Verdict.CONTINUE:
+            return decision
+        return self.scheduler.decide(trial, event)
 
     def _retain(self, event: TrialReported) -> None:
         if event.checkpoint is None:

@@ -40,9 +40,7 @@ class SlotPool:
 
     def n_fitting(self, request: Resources) -> int:
         """How many such requests would fit at the same time, beside what is taken."""
-        return sum(
-            _n_fitting_on(_Free(node, self._cpu, self._gpus, self._custom), request) for node in self.nodes
-        )
+        return sum(_n_fitting_on(_Free(node, self._cpu, self._gpus, self._custom), request) for node in self.nodes)
 
     def take(self, placement: Placement) -> None:
         """Book the placement. It must fit: giving a slot twice is a defect."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -253,9 +254,7 @@ class ExperimentState:
 
     def _delete_checkpoint(self, command: DeleteCheckpoint) -> None:
         trial = self.trials[command.trial]
-        self._set(
-            trial.index, checkpoints=tuple(saved for saved in trial.checkpoints if saved.path != command.path)
-        )
+        self._set(trial.index, checkpoints=tuple(saved for saved in trial.checkpoints if saved.path != command.path))
 
     def _end_experiment(self, command: EndExperiment) -> None:
         self.ending = command
@@ -346,7 +345,7 @@ def last_line(error: str) -> str:
     return lines[-1].strip() if lines else ""
 
 
-_FOLDS = {
+_FOLDS: dict[type, Callable[[ExperimentState, Any], None]] = {
     SessionStarted: ExperimentState._session_started,
     ConfigsSuggested: ExperimentState._configs_suggested,
     AttemptStarted: ExperimentState._attempt_started,

@@ -104,7 +104,9 @@ class LogPages:
             ends = [rows[-1][0] for rows, n in ((reports, limit + 1), (late, limit), (others, limit)) if len(rows) == n]
             end = min(ends, default=MAX_SEQ)  # beyond it, a source that was cut may hold records that come before
             found = self._reports(reports, after_seq, end)
-            found += [(row[0], AnswerReport(*row[1:], CONTINUE)) for row in late if row[0] <= end]
+            found += [
+                (seq, AnswerReport(trial, attempt, step, CONTINUE)) for seq, trial, attempt, step in late if seq <= end
+            ]
             found += [(seq, self._record(seq, body)) for seq, body in others if seq <= end]
         finally:
             cursor.execute("COMMIT")

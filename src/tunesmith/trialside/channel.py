@@ -15,6 +15,9 @@ from tunesmith.trialside.wire import FrameBuffer, FrameError, decode_frame, enco
 #: a driver that dies closes the connection.
 WELCOME_TIMEOUT_S = 60.0
 
+#: How an attempt can end by its own word.
+Outcome = Literal["returned", "stopped", "raised", "invalid", "exited"]
+
 _MAX_ERROR_CHARS = 200_000
 _RECV_BYTES = 1 << 16
 
@@ -45,11 +48,8 @@ class Channel(Protocol):
         Raises: ReportError where the driver refuses them; DriverLost where there is none.
         """
 
-    def returned(self, note: str | None = None) -> None:
-        """Say that the function returned."""
-
-    def failed(self, error: str, *, kind: Literal["raised", "invalid"] = "raised") -> None:
-        """Say that it raised (`error` is the traceback), or that it refused its config."""
+    def ended(self, outcome: Outcome, error: str | None = None, *, is_childless: bool = False) -> None:
+        """Say how the attempt ended, as the last word: `error` is the traceback where there is one."""
 
     def close(self) -> None:
         """Nothing more will be said. Idempotent."""
@@ -99,17 +99,22 @@ class SocketChannel:
             raise FrameError(f"The driver answered a report with a frame of type {answer['type']!r}.")
         return Answer(answer["verdict"], answer.get("reason"), answer.get("step", step))
 
-    def returned(self, note: str | None = None) -> None:
-        """See Channel."""
-        self._exchange(encode_frame({"type": "returned", "note": note}), is_answered=False)
-
-    def failed(self, error: str, *, kind: Literal["raised", "invalid"] = "raised") -> None:
+    def ended(self, outcome: Outcome, error: str | None = None, *, is_childless: bool = False) -> None:
         """See Channel. Of a very long error the middle is left out."""
-        text = error.encode(errors="backslashreplace").decode()
-        if len(text) > _MAX_ERROR_CHARS:
-            half = _MAX_ERROR_CHARS // 2
-            text = f"{text[:half]}\n... {len(text) - 2 * half:,} characters left out ...\n{text[-half:]}"
-        self._exchange(encode_frame({"type": "failed", "error": text, "kind": kind}), is_answered=False)
+        if error is not None:
+            error = error.encode(errors="backslashreplace").decode()
+            if len(error) > _MAX_ERROR_CHARS:
+                half = _MAX_ERROR_CHARS // 2
+                n_left_out = len(error) - 2 * half
+                error = f"{error[:half]}\n... {n_left_out:,} characters left out ...\n{error[-half:]}"
+        self.send({"type": "ended", "outcome": outcome, "error": error, "is_childless": is_childless})
+
+    def send(self, frame: Mapping[str, Any]) -> None:
+        """Send a frame that is not answered.
+
+        Raises: DriverLost if the driver is gone.
+        """
+        self._exchange(encode_frame(frame), is_answered=False)
 
     def close(self) -> None:
         """See Channel."""

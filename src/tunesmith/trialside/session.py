@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import operator
 import os
+import pickle
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
@@ -103,12 +105,19 @@ class TrialFacts:
         return cls(
             **{
                 **facts,
-                "config": decode_config(facts["config"]),
+                "config": _config_in(welcome),
                 "folder": Path(facts["folder"]),
                 "trial_dir": Path(facts["trial_dir"]),
                 "start_checkpoint": None if start is None else Path(start),
             }
         )
+
+
+def _config_in(welcome: Mapping[str, Any]) -> Any:
+    pickled = welcome.get("config_pickle")
+    if pickled is None:
+        return decode_config(welcome["config"])
+    return pickle.loads(base64.b64decode(pickled))  # from our own driver, over a socket that only this user can open
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,18 @@ Trial to driver:
         Answered, after the result is committed, by `answer` or `refused`. `checkpoint` is relative to the
         experiment's folder, complete and synced. Steps grow within an attempt; a repeat with equal metrics is
         harmless, and one that brings a checkpoint and `is_last` adds the checkpoint of a trial told to stop.
-    {"type": "returned", "note": null}
-        The function returned. Not answered; the trial then closes the connection and exits.
-    {"type": "failed", "error": "Traceback ...", "kind": "raised" or "invalid"}
-        It raised, or refused its config. Not answered.
+    {"type": "ended", "outcome": "returned" | "stopped" | "raised" | "invalid" | "exited", "error": "Traceback ..." or
+     null, "is_childless": false}
+        The function returned, ended because it was told to, raised, refused its config, or called exit. The last word
+        of the trial's main process; not answered. `is_childless`: no process is left below it.
+    {"type": "imported", "modules": ["numpy", ...]}
+        Optional: what the function imported by its first report. Not answered.
 
 Driver to trial:
     {"type": "welcome", "experiment_id": ..., "experiment_name": ..., "trial_index": 17, "trial_id": ...,
      "trial_name": ..., "attempt": 1, "config": {...}, "folder": "/abs", "trial_dir": "/abs", "resources":
      {"cpu": 2.0, "gpu": 0.5}, "start_step": 0, "start_time_s": 0.0, "start_checkpoint": "/abs" or null, "seed": 7}
+        `config_pickle` (base64, for Python only) stands beside a null `config` that JSON cannot hold whole.
         In `config` a number that JSON lacks is {"$number": "NaN"}, and an object that only Python can hold
         is {"$object": "its label"}.
     {"type": "answer", "verdict": "continue" | "stop" | "complete" | "pause" | "clone", "reason": "..." or null,
@@ -90,10 +93,10 @@ def recv_frame(connection: socket.socket) -> dict[str, Any] | None:
 
     Raises: FrameError at nonsense, or at an end in the middle of a frame.
     """
-    header = _recv_exactly(connection, _HEADER_BYTES)
+    header = recv_exactly(connection, _HEADER_BYTES)
     if not header:
         return None
-    body = _recv_exactly(connection, _body_length(header))
+    body = recv_exactly(connection, _body_length(header))
     if not body:
         raise FrameError("The connection ended inside a frame.")
     return decode_frame(body)
@@ -185,7 +188,7 @@ def _body_length(header: bytes | bytearray) -> int:
     return length
 
 
-def _recv_exactly(connection: socket.socket, n_bytes: int) -> bytes:
+def recv_exactly(connection: socket.socket, n_bytes: int) -> bytes:
     """So many bytes, or none at all where the stream ends before the first."""
     data = bytearray()
     while len(data) < n_bytes:

@@ -10,13 +10,21 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tunesmith.executors.processes.isolation import THREAD_COUNT_VARIABLES, adopt_orphans, die_with_parent
 from tunesmith.trialside.call import InvalidConfig, run_trainable
-from tunesmith.trialside.session import Session, TrialStopped, set_session
-from tunesmith.trialside.wire import DriverLost, SocketChannel
+from tunesmith.trialside.channel import Answer, DriverLost, Outcome, SocketChannel
+from tunesmith.trialside.current import (
+    ATTEMPT_VARIABLE,
+    SOCKET_VARIABLE,
+    TOKEN_VARIABLE,
+    TRIAL_VARIABLE,
+    set_session,
+)
+from tunesmith.trialside.session import Session, TrialFacts, TrialStopped
 
 _EXIT_RETURNED, _EXIT_RAISED, _EXIT_STOPPED, _EXIT_ORPHANED = 0, 1, 0, 75
 
@@ -37,42 +45,54 @@ def run_attempt(facts: dict[str, Any], trainable: Any) -> None:
     _set_environment(facts)
     _limit_threads(facts)
     _seed_generators(facts["seed"])
-    channel = SocketChannel(os.environ["TUNESMITH_SOCKET"], facts["trial"], facts["attempt"])
-    session = Session.from_facts(facts, _Imports(channel) if facts.get("wants_imports") else channel)
+    channel = _connect(facts)
+    reporting = _ImportReporter(channel) if facts["wants_imports"] else channel
+    session = Session(TrialFacts.from_welcome(facts), reporting)
     set_session(session)
-    code = _run(trainable, session, channel)
-    _exit(code)
+    _exit(_run(trainable, session, channel, facts))
 
 
-def _run(trainable: Any, session: Session, channel: SocketChannel) -> int:
+def _connect(facts: dict[str, Any]) -> SocketChannel:
+    try:
+        path, token = os.environ[SOCKET_VARIABLE], os.environ[TOKEN_VARIABLE]
+        return SocketChannel(path, facts["trial_index"], facts["attempt"], token)
+    except DriverLost:
+        os._exit(_EXIT_ORPHANED)
+
+
+def _run(trainable: Any, session: Session, channel: SocketChannel, facts: dict[str, Any]) -> int:
     """The exit status; how it ended has been said on the channel."""
     try:
         run_trainable(
             trainable,
             session,
-            checkpoint_freq=session.options.get("checkpoint_freq", 0),
-            checkpoint_at_end=session.options.get("checkpoint_at_end", False),
+            checkpoint_freq=facts["checkpoint_freq"],
+            checkpoint_at_end=facts["checkpoint_at_end"],
         )
     except TrialStopped:
-        channel.ended("stopped", is_childless=_is_childless())
-        return _EXIT_STOPPED
+        return _say(channel, "stopped", _EXIT_STOPPED)
     except DriverLost:
         return _EXIT_ORPHANED
     except InvalidConfig:
-        channel.ended("invalid", error=traceback.format_exc(), is_childless=_is_childless())
-        return _EXIT_RAISED
+        return _say(channel, "invalid", _EXIT_RAISED, traceback.format_exc())
     except SystemExit as error:
-        text = f"The function called sys.exit({error.code!r}) instead of returning."
-        print(text, file=sys.stderr)
-        channel.ended("exited", error=text, is_childless=_is_childless())
-        return _EXIT_RAISED
+        return _say(
+            channel, "exited", _EXIT_RAISED, f"The function called sys.exit({error.code!r}), it did not return."
+        )
     except BaseException:
-        text = traceback.format_exc()
-        print(text, file=sys.stderr)
-        channel.ended("raised", error=text, is_childless=_is_childless())
-        return _EXIT_RAISED
-    channel.ended("returned", is_childless=_is_childless())
-    return _EXIT_RETURNED
+        return _say(channel, "raised", _EXIT_RAISED, traceback.format_exc())
+    # A function may have swallowed its stop and returned.
+    return _say(channel, "returned" if session.stop is None else "stopped", _EXIT_RETURNED)
+
+
+def _say(channel: SocketChannel, outcome: Outcome, code: int, error: str | None = None) -> int:
+    if error is not None:
+        print(error, file=sys.stderr)
+    try:
+        channel.ended(outcome, error, is_childless=_is_childless())
+    except DriverLost:
+        return _EXIT_ORPHANED
+    return code
 
 
 def _is_childless() -> bool:
@@ -114,8 +134,8 @@ def _redirect_output(path: str) -> None:
 
 
 def _set_environment(facts: dict[str, Any]) -> None:
-    os.environ["TUNESMITH_TRIAL"] = str(facts["trial"])
-    os.environ["TUNESMITH_ATTEMPT"] = str(facts["attempt"])
+    os.environ[TRIAL_VARIABLE] = str(facts["trial_index"])
+    os.environ[ATTEMPT_VARIABLE] = str(facts["attempt"])
     os.environ.pop("TUNESMITH_TEMPLATE", None)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(facts["gpus"])
     threads = str(_n_threads(facts))
@@ -148,21 +168,30 @@ def _seed_generators(seed: int) -> None:
         sys.modules["torch"].manual_seed(seed)
 
 
-class _Imports:
+class _ImportReporter:
     """A channel that tells the driver, before the first report, what the function imported: the template may follow."""
 
     def __init__(self, channel: SocketChannel) -> None:
         self._channel = channel
         self._before: set[str] | None = set(sys.modules)
 
-    def report(self, *args: Any, **kwargs: Any) -> Any:
-        """As the channel's own."""
+    def report(
+        self, step: int, metrics: Mapping[str, float], *, time_total_s: float, checkpoint: str | None, is_last: bool
+    ) -> Answer:
+        """See Channel."""
         if self._before is not None:
             new = [name for name in list(sys.modules) if name not in self._before and _is_installed(name)]
             self._before = None
-            if new:
-                self._channel.send({"type": "imported", "modules": new})
-        return self._channel.report(*args, **kwargs)
+            self._channel.send({"type": "imported", "modules": new})
+        return self._channel.report(step, metrics, time_total_s=time_total_s, checkpoint=checkpoint, is_last=is_last)
+
+    def ended(self, outcome: Outcome, error: str | None = None, *, is_childless: bool = False) -> None:
+        """See Channel."""
+        self._channel.ended(outcome, error, is_childless=is_childless)
+
+    def close(self) -> None:
+        """See Channel."""
+        self._channel.close()
 
 
 def _is_installed(name: str) -> bool:

@@ -7,8 +7,8 @@ import secrets
 import selectors
 import signal
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 from tunesmith.errors import TrainableError, TunesmithError
 from tunesmith.events import (
@@ -291,7 +291,7 @@ class ProcessExecutor:
         else:
             self._sweep([attempt])
 
-    _HANDLERS = {
+    _HANDLERS: ClassVar[dict[str, Callable[[ProcessExecutor, Connection, dict[str, Any]], None]]] = {
         "hello": _on_hello,
         "report": _on_report,
         "ended": _on_ended,
@@ -362,9 +362,11 @@ class ProcessExecutor:
         self._unsent.clear()
         if self._n_template_deaths > _MAX_TEMPLATE_DEATHS:
             log = self._launch.folder / "logs" / "template.log"
-            self._fatal = TunesmithError(f"{why[0].upper()}{why[1:]} {self._n_template_deaths} times in a row. See {log}.")
+            self._fatal = TunesmithError(
+                f"{why[0].upper()}{why[1:]} {self._n_template_deaths} times in a row. See {log}."
+            )
             return
-        lost = [attempt for attempt in self._attempts.values()]
+        lost = list(self._attempts.values())
         for attempt in lost:
             self._server.drain(attempt)
             attempt.ending.lost_because = why

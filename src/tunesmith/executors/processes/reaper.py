@@ -4,9 +4,10 @@ It is the subreaper of everything below it (Linux), starts the template, and on 
 Trials are subreapers of their own descendants, so a direct child of the reaper other than the template can only be
 what an ended trial left behind: an escapee, and is ended.
 
-It is run as a script by path (`python -S -E -s -P reaper.py`), imports the standard library only, and speaks JSON lines:
-on stdin {"do": "spawn", "argv": [...], "env": {...}, "cwd": "..."}, {"do": "sweep", "id": 3}, {"do": "end"}; on stdout
-{"spawned": pid}, {"template_exit": status}, {"swept": 3, "n_killed": 0}. End of file on stdin is the driver's death.
+It is run as a script by path (`python -S -E -s -P reaper.py`), imports the standard library only, and speaks JSON
+lines: on stdin {"do": "spawn", "argv": [...], "env": {...}, "cwd": "...", "log": "..."}, {"do": "sweep", "id": 3}; on
+stdout {"spawned": pid}, {"template_exit": status}, {"swept": 3, "n_killed": 0}. End of file on stdin is the driver's
+end.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _TERM_S = 1.0  #: what an escapee gets between SIGTERM and SIGKILL
@@ -73,13 +75,14 @@ class Reaper:
         for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(ignored, signal.SIG_IGN)  # only the driver's end ends the reaper
 
-    def say(self, **message: object) -> None:
+    def _say(self, **message: object) -> None:
         try:
             os.write(1, json.dumps(message).encode() + b"\n")
         except OSError:
             pass  # the driver is gone; end of file on stdin follows
 
     def run(self) -> None:
+        """Serve until the driver ends, then clear the tree."""
         while True:
             timeout_s = 0.05 if self.sweeps else None
             ready, _, _ = select.select([0, self.wake_r], [], [], timeout_s)
@@ -110,25 +113,23 @@ class Reaper:
             self.told_at.pop(pid, None)
             if pid == self.template:
                 self.template = None
-                self.say(template_exit=status)
+                self._say(template_exit=status)
 
     def _read_commands(self) -> bool:
-        """False at the driver's end, or when it says so."""
+        """False at the driver's end."""
         data = os.read(0, 65536)
         if not data:
             return False
         *lines, self.unread = (self.unread + data).split(b"\n")
         for line in lines:
             command = json.loads(line)
-            if command["do"] == "end":
-                return False
             if command["do"] == "sweep":
                 self.sweeps.append(command["id"])
             else:
                 self._spawn(command)
         return True
 
-    def _spawn(self, command: dict[str, object]) -> None:
+    def _spawn(self, command: dict[str, Any]) -> None:
         log = os.open(str(command["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         parent = os.getpid()
         pid = os.fork()
@@ -142,14 +143,14 @@ class Reaper:
                     os.dup2(source, target)
                 os.chdir(str(command["cwd"]))
                 _die_with_parent(parent)
-                os.execve(command["argv"][0], command["argv"], command["env"])  # type: ignore[index,call-overload]
+                os.execve(command["argv"][0], command["argv"], command["env"])
             except BaseException as error:
                 os.write(2, f"The template could not be started: {error!r}\n".encode())
             finally:
                 os._exit(127)
         os.close(log)
         self.template = pid
-        self.say(spawned=pid)
+        self._say(spawned=pid)
 
     def _sweep(self) -> None:
         """End what is not the template's; answer the sweeps once nothing is left."""
@@ -167,7 +168,7 @@ class Reaper:
         self._reap()
         if not escapees or all(pid not in children_of(os.getpid()) for pid in escapees):
             for sweep in self.sweeps:
-                self.say(swept=sweep, n_killed=self.n_killed)
+                self._say(swept=sweep, n_killed=self.n_killed)
             self.sweeps, self.n_killed = [], 0
             self.told_at.clear()
 

@@ -26,7 +26,7 @@ from tunesmith.executors.processes.child import run_forked
 from tunesmith.executors.processes.isolation import why_not_fork
 from tunesmith.executors.processes.logs import LogCap
 from tunesmith.executors.processes.spawned import spawn_command
-from tunesmith.trialside.wire import FrameBuffer, recv_exactly, send_frame
+from tunesmith.trialside.wire import FrameBuffer, decode_frame, recv_exactly, send_frame
 
 _WORTH_PRELOADING_CPU_S = 0.02
 _LOG_CHECK_S = 0.5
@@ -69,8 +69,8 @@ class Template:
     def _next_frame(self) -> dict[str, Any]:
         while True:
             header = recv_exactly(self.connection, 4)
-            for raw in self.frames.feed(header + recv_exactly(self.connection, int.from_bytes(header, "big"))):
-                return raw
+            for body in self.frames.feed(header + recv_exactly(self.connection, int.from_bytes(header, "big"))):
+                return decode_frame(body)
 
     def run(self) -> None:
         """Serve until the driver closes the connection."""
@@ -80,16 +80,16 @@ class Template:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         while True:
             timeout_s = _LOG_CHECK_S if self.children else None
-            ready, _, _ = select.select([self.connection, self.wake_r], [], [], timeout_s)
+            ready, _, _ = select.select([self.connection.fileno(), self.wake_r], [], [], timeout_s)
             if self.wake_r in ready:
                 self._drain_wakeups()
             self._reap()
-            if self.connection in ready:
+            if self.connection.fileno() in ready:
                 data = self.connection.recv(1 << 16)
                 if not data:
                     return
-                for frame in self.frames.feed(data):
-                    self._carry_out(frame)
+                for body in self.frames.feed(data):
+                    self._carry_out(decode_frame(body))
             for child in self.children.values():
                 child.log_cap.check(time.monotonic())
 
@@ -115,7 +115,7 @@ class Template:
             pid = self._spawn(facts) if self.why_spawn else self._fork(facts)
         except OSError as error:
             text = f"No process could be started: {error}. Check `ulimit -u` and the memory that is free."
-            frame = {"type": "start_failed", "trial": facts["trial"], "attempt": facts["attempt"], "error": text}
+            frame = {"type": "start_failed", "trial": facts["trial_index"], "attempt": facts["attempt"], "error": text}
             send_frame(self.connection, frame)
             return
         self.children[pid] = _Child(facts)
@@ -146,7 +146,7 @@ class Template:
         """Signal a trial that has not been reaped: its pid cannot belong to anybody else."""
         wanted = (frame["trial"], frame["attempt"])
         for pid, child in self.children.items():
-            if (child.facts["trial"], child.facts["attempt"]) == wanted:
+            if (child.facts["trial_index"], child.facts["attempt"]) == wanted:
                 for target, kill in ((pid, os.killpg), (pid, os.kill)) if frame["is_group"] else ((pid, os.kill),):
                     try:
                         kill(target, frame["number"])
@@ -171,7 +171,7 @@ class Template:
                     self.connection,
                     {
                         "type": "exited",
-                        "trial": child.facts["trial"],
+                        "trial": child.facts["trial_index"],
                         "attempt": child.facts["attempt"],
                         "status": status,
                         "cpu_s": usage.ru_utime + usage.ru_stime,
@@ -210,7 +210,7 @@ def _import_all(modules: list[str]) -> None:
     for name in modules:
         try:
             importlib.import_module(name)
-        except Exception:  # noqa: S112  # a module that only works inside the trial is imported there
+        except Exception:  # a module that only works inside the trial is imported there
             continue
 
 
