@@ -6,7 +6,7 @@ experiment. Replaying applies them and decides nothing anew.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -24,7 +24,7 @@ class Suggestion(msgspec.Struct, frozen=True):
     max_t: int | None = None
 
 
-class Verdict(str, Enum):
+class Verdict(StrEnum):
     """What a trial does after a report."""
 
     CONTINUE = "continue"
@@ -50,7 +50,7 @@ class Decision(msgspec.Struct, frozen=True):
 CONTINUE = Decision()
 
 
-class EndReason(str, Enum):
+class EndReason(StrEnum):
     """Why an experiment ended."""
 
     FINISHED = "finished"  #: as many samples as asked for, all over
@@ -107,7 +107,7 @@ class AttemptStarted(Event, frozen=True):
 
 
 class TrialReported(Event, frozen=True):
-    """A trial handed over metrics at one step. `checkpoint` is the folder it saved for this step, complete and synced."""
+    """A trial handed over metrics at one step. `checkpoint` is the folder it saved for it, complete and synced."""
 
     trial: int
     attempt: int

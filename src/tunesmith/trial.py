@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from tunesmith.errors import ConfigError, TransitionError
 from tunesmith.resources import Placement
 
 
-class Mode(str, Enum):
+class Mode(StrEnum):
     """Whether small or large values of a metric are good."""
 
     MIN = "min"
@@ -68,7 +68,7 @@ def parse_objective(metric: str | Sequence[str] | None, mode: str | Sequence[str
     return Objective(metrics=metrics, modes=tuple(Mode(name) for name in modes))
 
 
-class TrialStatus(str, Enum):
+class TrialStatus(StrEnum):
     """Where a trial stands. `TRANSITIONS` says which may follow which."""
 
     PENDING = "PENDING"
@@ -112,7 +112,7 @@ TRANSITIONS: dict[TrialStatus, frozenset[TrialStatus]] = {
 }
 
 
-class AttemptOutcome(str, Enum):
+class AttemptOutcome(StrEnum):
     """How one process of a trial ended."""
 
     RETURNED = "RETURNED"  #: the function returned

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from tunesmith.analysis import ExperimentAnalysis, load
 from tunesmith.api.folder import continued_spec, existing, new_folder, resumable_hint
@@ -22,10 +19,11 @@ from tunesmith.runner.interrupts import interrupts_as_events
 from tunesmith.runner.loop import Loop
 from tunesmith.runner.suggester import InlineSuggester, Suggester, ThreadSuggester
 from tunesmith.runner.watcher import Watcher
+from tunesmith.spec import ExperimentSpec
 from tunesmith.stores import SqliteStore, create_store, open_reader, open_store
 
-_log = logging.getLogger("tunesmith")
-_AHEAD_PER_SLOT = 2  #: configs held ready for each CPU, where results do not change what is proposed
+_AHEAD_PER_SLOT = 4  #: configs held ready for each slot, where results do not change what is proposed
+_MAX_AHEAD = 256
 
 
 def drive(
@@ -44,33 +42,22 @@ def drive(
 ) -> ExperimentAnalysis:
     """Create or go on with the experiment and run it to its end. Interrupted, it returns what there is."""
     SlotPool(executor.nodes()).check_possible(plan.spec.resources)
-    folder, plan, is_new = _settle_folder(plan, root, dict(on_change))
-    if not is_new and _is_finished(folder, plan):
+    folder, plan, is_new = _settle_folder(plan, root, on_change=dict(on_change), verbose=verbose)
+    if not is_new and _is_finished(folder, plan.spec):
         _say(verbose, f"The experiment {plan.spec.name!r} is finished; its results are returned. More samples go on.")
         return load(folder)
-    with ExitStack() as stack:
-        if is_new:
-            store = create_store(folder, plan.spec, plan.space, durability=durability)
-        else:
-            store = open_store(folder, plan.space, takeover=takeover, durability=durability)
-        stack.callback(store.close)
-        experiment = _experiment(plan)
+    experiment = _experiment(plan, executor)
+    if is_new:
+        store = create_store(folder, plan.spec, plan.space, durability=durability)
+    else:
+        store = open_store(folder, plan.space, takeover=takeover, durability=durability)
+    try:
         if not is_new:
             store.revise(plan.spec)
             experiment.replay(store.records())
-        clock = SystemClock()
-        watcher = _watcher(folder, experiment, clock, reporter, callbacks, verbose, store)
-        housekeeper = Housekeeper(folder)
-        suggester = _suggester(plan, executor)
-        loop = Loop(
-            experiment,
-            store=store,
-            executor=executor,
-            suggester=suggester,
-            clock=clock,
-            delete_checkpoint=housekeeper.delete,
-            after_pass=watcher.after_pass if watcher else lambda: None,
-        )
+        parts = _Parts(plan, experiment, store, executor, folder)
+        if reporter is not None or callbacks:
+            parts.watch(reporter, callbacks, verbose)
         launch = Launch(
             experiment_id=plan.spec.experiment_id,
             experiment_name=plan.spec.name,
@@ -78,40 +65,124 @@ def drive(
             trainable=plan.trainable,
             trial_names=trial_names(plan.spec),
             seed=plan.spec.seed,
-            handle=loop.handle,
+            handle=parts.loop.handle,
             grace_s=plan.spec.grace_s,
             checkpoint_freq=checkpoint_freq,
             checkpoint_at_end=checkpoint_at_end,
         )
-        # Closed in the reverse order: trials first, then what they feed, the store, and last the ones who look on.
-        if watcher is not None:
-            stack.pop_all_into(watcher) if hasattr(stack, "pop_all_into") else None
-        _run(loop, executor, launch, store, housekeeper, suggester, watcher)
+        parts.run(launch)
+    finally:
+        store.close()
     return load(folder)
 
 
-def _run(
-    loop: Loop,
-    executor: Executor,
-    launch: Launch,
-    store: SqliteStore,
-    housekeeper: Housekeeper,
-    suggester: Suggester,
-    watcher: Watcher | None,
-) -> None:
-    """Run the loop; close in order: trials, what they feed, the store, and last those who look on."""
+class _Parts:
+    """What runs beside the loop, and the order in which it is closed."""
+
+    def __init__(
+        self, plan: Plan, experiment: Experiment, store: SqliteStore, executor: Executor, folder: Path
+    ) -> None:
+        self._experiment, self._store, self._executor, self._folder = experiment, store, executor, folder
+        self._clock = SystemClock()
+        self._housekeeper = Housekeeper(folder)
+        self._suggester: Suggester
+        if isinstance(executor, InlineExecutor):  # trials share this process's generators: nothing may run beside them
+            self._suggester = InlineSuggester(plan.searcher, executor.post)
+        else:
+            self._suggester = ThreadSuggester(plan.searcher, executor.post)
+        self._watcher: Watcher | None = None
+        self.loop = Loop(
+            experiment,
+            store=store,
+            executor=executor,
+            suggester=self._suggester,
+            clock=self._clock,
+            delete_checkpoint=self._housekeeper.delete,
+            after_pass=self._after_pass,
+        )
+
+    def _after_pass(self) -> None:
+        if self._watcher is not None:
+            self._watcher.after_pass()
+
+    def watch(self, reporter: ProgressReporter | None, callbacks: Sequence[Callback], verbose: int) -> None:
+        """Have reporter and callbacks follow the log from here on."""
+        self._watcher = Watcher(
+            self._folder,
+            experiment=self._experiment,
+            clock=self._clock,
+            reporter=reporter,
+            callbacks=callbacks,
+            verbose=verbose,
+            after_seq=self._store.last_seq(),
+        )
+
+    def run(self, launch: Launch) -> None:
+        """Run the loop; close the trials first, then what they feed, the store, and last those who look on."""
+        executor = self._executor
+        try:
+            with interrupts_as_events(executor.post, is_inline=isinstance(executor, InlineExecutor)):
+                try:
+                    executor.start(launch)
+                    if self._watcher is not None:
+                        self._watcher.start()
+                    self.loop.run(self._store.epoch)
+                finally:
+                    executor.close()
+        finally:
+            self._suggester.close()
+            self._housekeeper.close()
+            self._store.close()
+            if self._watcher is not None:
+                self._watcher.close()
+
+
+def _experiment(plan: Plan, executor: Executor) -> Experiment:
+    """The state machine; configs that no result can change are held ready ahead of need."""
+    spec = plan.spec
+    n_ahead = 0
+    if not plan.searcher.uses_results:
+        n_ahead = min(_MAX_AHEAD, _AHEAD_PER_SLOT * SlotPool(executor.nodes()).n_fitting(spec.resources))
+    return Experiment(
+        spec,
+        space=plan.space,
+        objective=spec.objective,
+        scheduler=plan.scheduler,
+        stopper=plan.stopper,
+        n_ahead=n_ahead,
+    )
+
+
+def _settle_folder(plan: Plan, root: Path, *, on_change: dict[str, str], verbose: int) -> tuple[Path, Plan, bool]:
+    """The experiment's folder, the plan with its final spec, and whether it is new."""
+    folder = existing(root, plan.spec.name) if plan.spec.name else None
+    if folder is None:
+        hint = None if plan.spec.name else resumable_hint(root, plan.spec)
+        if hint is not None:
+            _say(verbose, hint)
+        folder, spec = new_folder(root, plan.spec)
+        return folder, plan._replace(spec=spec), True
+    reader = open_reader(folder)
     try:
-        with interrupts_as_events(executor.post, is_inline=isinstance(executor, InlineExecutor)):
-            try:
-                executor.start(launch)
-                if watcher is not None:
-                    watcher.start()
-                loop.run(store.epoch)
-            finally:
-                executor.close()
+        return folder, plan._replace(spec=continued_spec(reader.spec, plan.spec, on_change=on_change)), False
     finally:
-        suggester.close()
-        housekeeper.close()
-        store.close()
-        if watcher is not None:
-            watcher.close()
+        reader.close()
+
+
+def _is_finished(folder: Path, spec: ExperimentSpec) -> bool:
+    """Whether nothing is left to do: it ended, and no more trials are asked for than there are."""
+    reader = open_reader(folder)
+    try:
+        status = reader.status().status
+        if status == EndReason.EXHAUSTED.value:
+            return True
+        n_open = sum(n for state, n in reader.counts().items() if not state.is_over)
+        is_enough = spec.n_trials is not None and reader.n_trials() >= spec.n_trials
+        return status == EndReason.FINISHED.value and is_enough and n_open == 0
+    finally:
+        reader.close()
+
+
+def _say(verbose: int, text: str) -> None:
+    if verbose > 0:
+        print(text, flush=True)

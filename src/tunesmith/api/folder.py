@@ -48,9 +48,11 @@ def continued_spec(old: ExperimentSpec, new: ExperimentSpec, *, on_change: dict[
 
     Raises: ExperimentExistsError if space, metric or mode differ and `on_change` does not allow it.
     """
-    changes = {"space": [], "objective": []} if old.space_fingerprint == new.space_fingerprint else {
-        "space": space_difference(old.space, new.space), "objective": []
-    }
+    changes = (
+        {"space": [], "objective": []}
+        if old.space_fingerprint == new.space_fingerprint
+        else {"space": space_difference(old.space, new.space), "objective": []}
+    )
     if old.objective != new.objective:
         changes["objective"] = [f"the objective was {_words(old)}, is {_words(new)}"]
     for what, differences in changes.items():
@@ -61,9 +63,7 @@ def continued_spec(old: ExperimentSpec, new: ExperimentSpec, *, on_change: dict[
             )
     if old.source_digest != new.source_digest and on_change.get("code", "warn") == "warn":
         _log.warning("The source of %s has changed since the experiment %r began.", new.trainable_name, old.name)
-    return replace(
-        new, experiment_id=old.experiment_id, name=old.name, seed=old.seed, created_at=old.created_at
-    )
+    return replace(new, experiment_id=old.experiment_id, name=old.name, seed=old.seed, created_at=old.created_at)
 
 
 def _words(spec: ExperimentSpec) -> str:

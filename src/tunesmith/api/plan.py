@@ -1,4 +1,4 @@
-"""From a user's arguments to a spec and the parts that run it. Everything wrong is refused here, before a folder is made."""
+"""From a user's arguments to a spec and the parts that run it. What is wrong is refused before a folder is made."""
 
 from __future__ import annotations
 

@@ -53,11 +53,11 @@ def config_fields(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_plain(value: Any) -> bool:
-    kind = type(value)
+    kind: type = type(value)
     if kind in (str, bool, type(None)):
         return True
     if kind is int:
-        return -(2**63) <= value < 2**63
+        return bool(-(2**63) <= value < 2**63)
     if kind is float:
         return math.isfinite(value)
     if kind is list:

@@ -27,7 +27,7 @@ from tunesmith.events import (
     Verdict,
 )
 from tunesmith.experiment.conclusion import conclude
-from tunesmith.experiment.judgement import judge_report
+from tunesmith.experiment.judgement import judge_report, with_anonymous_metric
 from tunesmith.experiment.retention import surplus_checkpoints
 from tunesmith.experiment.state import ExperimentState
 from tunesmith.protocols import History, Hold, Scheduler, StopPaused, Stopper, Thaw
@@ -148,6 +148,7 @@ class Experiment:
             self._record(event)  # type: ignore[arg-type]  # the remaining events are records as they are
 
     def _on_report(self, event: TrialReported) -> None:
+        event = with_anonymous_metric(self.objective, event)
         judgement = judge_report(self.state, event, is_strict=self.spec.is_strict_metric)
         if judgement.instead is not None:
             self._record(judgement.instead)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from tunesmith.events import CONTINUE, CheckpointSaved, Decision, ReportRefused, TrialReported, Verdict
 from tunesmith.experiment.state import ExperimentState
 from tunesmith.trial import Objective, TrialStatus, metric_value
+from tunesmith.trialside.functions import ANONYMOUS_METRIC
 
 
 class Judgement(NamedTuple):
@@ -48,6 +51,17 @@ def judge_report(state: ExperimentState, event: TrialReported, *, is_strict: boo
     return Judgement(CONTINUE)
 
 
+def with_anonymous_metric(objective: Objective | None, event: TrialReported) -> TrialReported:
+    """For an objective that was not named: the report with its only metric under the anonymous name as well.
+
+    A function that returns its objective has it under that name already.
+    """
+    if objective is None or objective.metric != ANONYMOUS_METRIC or len(event.metrics) != 1:
+        return event
+    ((name, value),) = event.metrics.items()
+    return event if name == ANONYMOUS_METRIC else replace(event, metrics={name: value, ANONYMOUS_METRIC: value})
+
+
 def _refuse(event: TrialReported, why: str, verdict: Verdict) -> Judgement:
     refused = ReportRefused(event.trial, event.attempt, event.step, why)
     return Judgement(Decision(verdict, "{why}", {"why": why}), refused)
@@ -59,6 +73,9 @@ def _misspelt_metric(state: ExperimentState, event: TrialReported) -> str | None
     if objective is None:
         return None
     for metric in objective.metrics:
+        if metric == ANONYMOUS_METRIC and len(event.metrics) > 1 and ANONYMOUS_METRIC not in event.metrics:
+            names = ", ".join(map(repr, event.metrics))
+            return f"The trial reports {names}: which one is the objective? Say so with metric=."
         if metric in state.metrics_seen or metric_value(event.metrics, event.step, 0.0, metric) is not None:
             continue
         close = difflib.get_close_matches(metric, list(event.metrics), n=1, cutoff=0.8)

@@ -1,4 +1,4 @@
-"""Reporters and callbacks follow the log by cursor, in a thread of their own: they can neither delay nor lose a result."""
+"""Reporters and callbacks follow the log by cursor, in a thread of their own: they cannot delay or lose a result."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from tunesmith.callbacks import LiveFacts, ProgressReporter, build_view
+from tunesmith.callbacks import LiveFacts, ProgressReporter, ProgressView, build_view
 from tunesmith.clock import Clock
 from tunesmith.events import Record
 from tunesmith.experiment import Experiment
 from tunesmith.protocols import Callback
 from tunesmith.stores import DATABASE_NAME, Reader, open_reader
-from tunesmith.trial import Trial
 
 _log = logging.getLogger("tunesmith")
 _BATCH = 2000
@@ -103,7 +102,7 @@ class Watcher:
         if self._reporter is None:
             return
         try:
-            self._reporter.finish(build_view(reader, self._live(), folder=self._folder, **self._names()))
+            self._reporter.finish(self._view(reader))
         except Exception:
             _log.warning("%s failed at the end.", type(self._reporter).__name__, exc_info=True)
         finally:
@@ -120,24 +119,26 @@ class Watcher:
     def _guard_reporter(self, reader: Reader, news: list[Record]) -> None:
         assert self._reporter is not None
         try:
-            self._reporter.update(build_view(reader, self._live(), folder=self._folder, **self._names()), news)
+            self._reporter.update(self._view(reader), news)
         except Exception:
             _log.warning("%s failed and is not called any more.", type(self._reporter).__name__, exc_info=True)
             self._reporter.close()
             self._reporter = None
         self._wants_lines = True
 
-    def _live(self) -> LiveFacts:
-        return LiveFacts(
+    def _view(self, reader: Reader) -> ProgressView:
+        live = LiveFacts(
             elapsed_s=self._clock.now() - self._started_at,
             now_wall=self._clock.wall(),
             nodes=self._experiment.state.pool.nodes,
             scheduler_lines=self._scheduler_lines,
             n_steps=self._experiment.state.n_steps,
         )
-
-    def _names(self) -> dict[str, object]:
-        def log_file(trial: Trial) -> Path:
-            return self._folder / "logs" / f"{trial.index:05d}.log"
-
-        return {"database": self._folder / DATABASE_NAME, "log_file": log_file}
+        folder = self._folder
+        return build_view(
+            reader,
+            live,
+            folder=folder,
+            database=folder / DATABASE_NAME,
+            log_file=lambda trial: folder / "logs" / f"{trial.index:05d}.log",
+        )

@@ -118,6 +118,21 @@ class SqliteStore:
         with clear_errors(self.path):
             yield from pages
 
+    def revise(self, spec: ExperimentSpec) -> None:
+        """Put the spec of a resumed experiment (more samples, other budgets) in the place of the one it had.
+
+        Raises: LeaseError when another driver has taken over.
+        """
+        connection = self._usable()
+        with clear_errors(self.path), connection:
+            cursor = connection.cursor()
+            leases.check_epoch(cursor, self.epoch)
+            cursor.execute(
+                "UPDATE experiment SET n_trials = ?, searcher = ?, scheduler = ?, spec = ?",
+                (spec.n_trials, plain_text(spec.searcher_name), plain_text(spec.scheduler_name), spec_text(spec)),
+            )
+        self.spec = spec
+
     def last_seq(self) -> int:
         """Sequence number of the newest record; 0 in an empty log."""
         return last_seq(self._usable())

@@ -55,6 +55,11 @@ def get_session() -> Session | None:
     return session
 
 
+def has_own_session() -> bool:
+    """Whether this very process, or the process that forked it, was made a trial: not one that a trial started anew."""
+    return (_context_session.get() or _process_session) is not None
+
+
 def attach_from_environment() -> Session | None:
     """The session of the trial that this process descends from, by the TUNESMITH_ variables; None where there are none.
 

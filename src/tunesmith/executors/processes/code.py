@@ -52,9 +52,8 @@ def captured_values(trainable: Any) -> list[tuple[str, Any]]:
             except ValueError:
                 continue
         if function.__module__ == "__main__" or "<locals>" in function.__qualname__:
-            for name in function.__code__.co_names:
-                if name in function.__globals__:
-                    found.append((name, function.__globals__[name]))
+            known = function.__globals__
+            found += [(name, known[name]) for name in function.__code__.co_names if name in known]
     found += [(str(name), value) for name, value in getattr(trainable, "keywords", {}).items()]
     found += [(f"argument {i}", value) for i, value in enumerate(getattr(trainable, "args", ()))]
     return found

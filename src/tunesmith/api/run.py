@@ -1,0 +1,182 @@
+"""`tune.run`: Ray Tune's face."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from tunesmith.analysis import ExperimentAnalysis
+from tunesmith.api.driver import drive
+from tunesmith.api.plan import make_executor, make_plan, results_folder
+from tunesmith.callbacks import CLIReporter, ProgressReporter
+from tunesmith.errors import ConfigError, TuneError, TunesmithError
+from tunesmith.protocols import Callback, Executor, Scheduler, Searcher
+from tunesmith.trial import TrialStatus
+from tunesmith.trialside.call import run_trainable
+from tunesmith.trialside.current import TRIAL_VARIABLE, attach_from_environment, has_own_session
+from tunesmith.trialside.session import TrialStopped
+
+_log = logging.getLogger("tunesmith")
+
+#: Arguments of Ray Tune's `run` that have no meaning here; they are taken, so that old code runs, and said so.
+_WITHOUT_EFFECT = frozenset(
+    {
+        "log_to_file",
+        "trial_name_creator",
+        "trial_dirname_creator",
+        "sync_config",
+        "export_formats",
+        "restore",
+        "server_port",
+        "reuse_actors",
+        "trial_executor",
+        "queue_trials",
+        "loggers",
+        "_remote",
+    }
+)
+
+
+def run(
+    run_or_experiment: Any,
+    name: str | None = None,
+    metric: str | Sequence[str] | None = None,
+    mode: str | Sequence[str] | None = None,
+    stop: Any = None,
+    time_budget_s: float | timedelta | None = None,
+    config: Mapping[str, Any] | None = None,
+    resources_per_trial: Mapping[str, Any] | None = None,
+    num_samples: int = 1,
+    local_dir: str | Path | None = None,
+    search_alg: str | Searcher | None = None,
+    scheduler: str | Scheduler | None = None,
+    keep_checkpoints_num: int | None = None,
+    checkpoint_score_attr: str | None = None,
+    checkpoint_freq: int = 0,
+    checkpoint_at_end: bool = False,
+    verbose: int = 2,
+    progress_reporter: ProgressReporter | None = None,
+    *,
+    max_failures: int = 0,
+    fail_fast: bool | str = False,
+    resume: bool | str = False,
+    raise_on_failed_trial: bool = True,
+    callbacks: Sequence[Callback] | None = None,
+    max_concurrent_trials: int | None = None,
+    storage_path: str | Path | None = None,
+    max_total_steps: int | None = None,
+    executor: str | Executor | None = None,
+    capacity: Mapping[str, float] | None = None,
+    seed: int | None = None,
+    durability: str = "normal",
+    grace_s: float = 10.0,
+    on_change: Mapping[str, str] | None = None,
+    takeover: bool = False,
+    **ray_arguments: Any,
+) -> ExperimentAnalysis:
+    """Tune a training function (or class) over a space, and return the results.
+
+    Args:
+        run_or_experiment: `f(config)`, `f(config, checkpoint_dir=None)`, or a subclass of `Trainable`.
+        name: of the experiment and its folder. None makes a new one; an existing one is gone on with.
+        metric, mode: what is optimised ("min" or "max"); may go to the scheduler instead.
+        stop: when a trial or the experiment ends: {"training_iteration": 10}, f(trial_id, result), or a Stopper.
+        config: the search space.
+        resources_per_trial: {"cpu": 2, "gpu": 0.5, "license": 1}; one CPU by default.
+        num_samples: samples in total, also after a resume; each is a whole grid where there is one. -1: endless.
+        local_dir, storage_path: where experiments lie; ~/tunesmith_results, or the variable TUNESMITH_RESULTS.
+        verbose: 0 silent, 1 progress and summary, 2 and a line per trial, 3 and a line per result.
+        max_failures: further attempts of a trial that failed; -1 is endless.
+        capacity: what may be used here, where it differs from what is found: {"cpu": 4, "license": 2}.
+        grace_s: seconds that a trial which must end gets before SIGKILL.
+        on_change: {"space": "allow", "objective": "allow", "code": "ignore"}: differences allowed when going on.
+    Raises: ConfigError, SpaceError, ResourceError, TrainableError before anything is started; TuneError at the end if
+        trials failed, unless `raise_on_failed_trial` is False. `tune.load(folder)` then has the results.
+    """
+    _run_in_session_if_inside_one(run_or_experiment)
+    unknown = set(ray_arguments) - _WITHOUT_EFFECT
+    if unknown:
+        raise ConfigError(f"tune.run does not know {', '.join(sorted(map(repr, unknown)))}. See help(tunesmith.run).")
+    without_effect = sorted(key for key, value in ray_arguments.items() if value)
+    if without_effect:
+        _log.warning("These arguments have no effect here: %s.", ", ".join(without_effect))
+    plan = make_plan(
+        run_or_experiment,
+        name=_name_to_resume(name, resume),
+        metric=metric,
+        mode=mode,
+        config=config,
+        num_samples=num_samples,
+        stop=stop,
+        time_budget_s=time_budget_s,
+        max_total_steps=max_total_steps,
+        resources_per_trial=resources_per_trial,
+        search_alg=search_alg,
+        scheduler=scheduler,
+        keep_checkpoints_num=keep_checkpoints_num,
+        checkpoint_score_attr=checkpoint_score_attr,
+        max_failures=max_failures,
+        fail_fast=fail_fast,
+        max_concurrent_trials=max_concurrent_trials,
+        grace_s=grace_s,
+        seed=seed,
+    )
+    reporter = progress_reporter or CLIReporter()
+    analysis = drive(
+        plan,
+        root=results_folder(storage_path or local_dir),
+        executor=make_executor(executor, capacity),
+        reporter=reporter if verbose > 0 else None,
+        callbacks=callbacks or (),
+        verbose=verbose,
+        on_change=on_change or {},
+        takeover=takeover,
+        durability=durability,
+        checkpoint_freq=checkpoint_freq,
+        checkpoint_at_end=checkpoint_at_end,
+    )
+    if raise_on_failed_trial:
+        _raise_on_failures(analysis)
+    return analysis
+
+
+def _name_to_resume(name: str | None, resume: bool | str) -> str | None:
+    if resume and not name:
+        raise ConfigError(f"resume is {resume!r}, but there is no name. Give the name of the experiment to go on with.")
+    return name
+
+
+def _raise_on_failures(analysis: ExperimentAnalysis) -> None:
+    failed = [trial for trial in analysis.trials if trial.state is TrialStatus.FAILED]
+    if not failed:
+        return
+    names = [str(trial) for trial in failed]
+    first = failed[0].error or "no traceback"
+    shown = names if len(names) <= 10 else [*names[:10], f"and {len(names) - 10} more"]
+    raise TuneError(
+        f"Trials did not complete: {', '.join(shown)}. All results are kept in {analysis.folder}; "
+        f"raise_on_failed_trial=False returns them.\nThe first failure:\n{first}"
+    )
+
+
+def _run_in_session_if_inside_one(trainable: Callable[..., Any] | Any) -> None:
+    """A script that a trial re-executes (as Lightning's DDP does) is part of that trial: train, and leave."""
+    if "TUNESMITH_TEMPLATE" in os.environ:
+        raise TunesmithError(
+            "tune.run was called while a worker process was importing your code. Put the call under "
+            "`if __name__ == '__main__':`, or into a function that the training module does not call at import."
+        )
+    if has_own_session() or TRIAL_VARIABLE not in os.environ:
+        return
+    session = attach_from_environment()
+    assert session is not None
+    try:
+        run_trainable(trainable, session)
+    except TrialStopped:
+        pass
+    sys.exit(0)
