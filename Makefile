@@ -1,0 +1,58 @@
+# Two commands for newcomers: `make demo` and `make test`. Each sets up all that it needs in .venv.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+# Only tests and the CIFAR example use it. Pinned here because the newest build can pull gigabytes of CUDA packages.
+TORCH  ?= torch==2.13.0
+export PIP_NO_INPUT := 1
+
+.PHONY: demo test check lint bench docs clean help
+
+help:
+	@echo "make demo    tune a real model on real data and watch it (about a minute after the install)"
+	@echo "make test    the test suite"
+	@echo "make check   format, lint, types, layers, tests: what CI checks and more"
+	@echo "make bench   the overhead table, beside Ray Tune and Optuna (makes venvs of their own)"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tunesmith needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Say which: make PYTHON=python3.12 demo")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	@echo "Installing tunesmith and scikit-learn into $(VENV) ..."
+	@$(PIP) install -e '.[examples]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	@echo "Installing tunesmith and what its tests need into $(VENV) ..."
+	@$(PIP) install -e '.[dev]'
+	@$(PIP) install '$(TORCH)' || echo "No PyTorch ($(TORCH)): its tests are skipped."
+	@touch $@
+
+demo: $(VENV)/.demo
+	@$(BIN)/python examples/digits.py
+
+test: $(VENV)/.test data
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/overhead.py
+
+# Real images for the CIFAR example's test, where the system offers them; skipped elsewhere.
+.PHONY: data
+data:
+	@test -d /usr/share/datasets/fashion-mnist -o -d /usr/share/datasets/fashion_mnist -o -n "$$(dpkg -L dataset-fashion-mnist 2>/dev/null)" \
+	  || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq dataset-fashion-mnist; } >/dev/null 2>&1 \
+	  || echo "No Fashion-MNIST (Debian: dataset-fashion-mnist): the CIFAR example's test is skipped."
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
