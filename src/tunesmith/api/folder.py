@@ -74,7 +74,7 @@ def _words(spec: ExperimentSpec) -> str:
 
 
 def resumable_hint(root: Path, spec: ExperimentSpec) -> str | None:
-    """A line about an interrupted experiment with the same function and space, if the newest few hold one."""
+    """A line about an interrupted (or killed) experiment with the same function and space, if the newest hold one."""
     try:
         folders = sorted(root.glob(f"*/{DATABASE_NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
     except OSError:
@@ -87,7 +87,8 @@ def resumable_hint(root: Path, spec: ExperimentSpec) -> str | None:
         try:
             old = reader.spec
             is_same = (old.trainable_name, old.space_fingerprint) == (spec.trainable_name, spec.space_fingerprint)
-            if is_same and reader.status().status == "interrupted":
+            is_left = reader.status().status in ("interrupted", "running") and reader.driver() is None
+            if is_same and is_left:
                 n_over = sum(n for status, n in reader.counts().items() if status.is_over)
                 return (
                     f"An interrupted experiment with this function and space exists ({n_over} trials done). "

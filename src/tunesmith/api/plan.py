@@ -69,7 +69,7 @@ def make_plan(
         raise ConfigError(f"num_samples is {num_samples!r}. Give a whole number of 1 or more, or -1 for endless.")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
         raise ConfigError(f"seed is {seed!r}. Give a whole number of 0 or more.")
-    space = Space({} if config is None else config)
+    space = Space(dict(config) if isinstance(config, Mapping) else {} if config is None else config)
     searcher = _searcher(search_alg)
     bound = create_scheduler(scheduler) if isinstance(scheduler, str) else scheduler or FIFOScheduler()
     objective = bound.bind(_objective(metric, mode, bound))

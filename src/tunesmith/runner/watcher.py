@@ -17,6 +17,7 @@ from tunesmith.stores import DATABASE_NAME, Reader, open_reader
 _log = logging.getLogger("tunesmith")
 _BATCH = 2000
 _CALLBACK_INTERVAL_S = 0.5
+_SHARE_OF_TIME = 20  #: an update may take a twentieth of the time between two
 _CLOSE_TIMEOUT_S = 60.0  #: how long the end of an experiment waits for a slow reporter or callback
 
 
@@ -42,12 +43,14 @@ class Watcher:
         self._ended = threading.Event()
         self._scheduler_lines: tuple[str, ...] = ()
         self._wants_lines = True
+        self._pause_s = _CALLBACK_INTERVAL_S
         self._thread = threading.Thread(target=self._run, name="tunesmith-watcher", daemon=True)
 
     def start(self) -> None:
         """Begin to watch."""
         if self._reporter is not None:
             self._reporter.start(self._folder, self._verbose)
+            self._pause_s = self._reporter.interval_s
         self._thread.start()
 
     def after_pass(self) -> None:
@@ -70,16 +73,13 @@ class Watcher:
             for callback in list(self._callbacks):
                 self._guard(callback, callback.setup, self._folder)
             while True:
-                is_over = self._ended.wait(self._interval_s())
+                is_over = self._ended.wait(self._pause_s)
                 self._follow(reader)
                 if is_over:
                     break
             self._finish(reader)
         finally:
             reader.close()
-
-    def _interval_s(self) -> float:
-        return _CALLBACK_INTERVAL_S if self._reporter is None else self._reporter.interval_s
 
     def _follow(self, reader: Reader) -> None:
         """Everything committed since the last time, then one update of the reporter."""
@@ -118,8 +118,11 @@ class Watcher:
 
     def _guard_reporter(self, reader: Reader, news: list[Record]) -> None:
         assert self._reporter is not None
+        begin = self._clock.now()
         try:
             self._reporter.update(self._view(reader), news)
+            # Thousands of trials take longer to read and draw: watch them less often instead of slowing them down.
+            self._pause_s = max(self._reporter.interval_s, _SHARE_OF_TIME * (self._clock.now() - begin))
         except Exception:
             _log.warning("%s failed and is not called any more.", type(self._reporter).__name__, exc_info=True)
             self._reporter.close()
