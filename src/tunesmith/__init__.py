@@ -15,8 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tunesmith.analysis import ExperimentAnalysis, load
-    from tunesmith.api import maximize, minimize, run
+    from tunesmith.analysis import ExperimentAnalysis
+    from tunesmith.api import load, maximize, minimize, run
     from tunesmith.callbacks import CLIReporter, ProgressReporter
     from tunesmith.errors import TuneError, TunesmithError
     from tunesmith.protocols import Callback
@@ -85,8 +85,8 @@ _FUNCTION_NAMES = [
 _HOMES = {
     **dict.fromkeys(_SPACE_NAMES, "tunesmith.space"),
     **dict.fromkeys(_FUNCTION_NAMES, "tunesmith.trialside.functions"),
-    **dict.fromkeys(("maximize", "minimize", "run"), "tunesmith.api"),
-    **dict.fromkeys(("ExperimentAnalysis", "load"), "tunesmith.analysis"),
+    **dict.fromkeys(("load", "maximize", "minimize", "run"), "tunesmith.api"),
+    "ExperimentAnalysis": "tunesmith.analysis",
     **dict.fromkeys(("CLIReporter", "ProgressReporter"), "tunesmith.callbacks"),
     **dict.fromkeys(("TuneError", "TunesmithError"), "tunesmith.errors"),
     **dict.fromkeys(("Trainable", "with_parameters"), "tunesmith.trialside.trainable"),

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tunesmith.analysis import load
+from tunesmith.api import load
 from tunesmith.errors import ConfigError, StoreError, TuneError
 from tunesmith.events import DeleteCheckpoint
 from tunesmith.stores import create_store

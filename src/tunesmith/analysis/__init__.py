@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tunesmith.analysis.experiment_analysis import Best, ExperimentAnalysis
-from tunesmith.analysis.load import load
 from tunesmith.analysis.scores import Scope
 from tunesmith.analysis.trial_view import CheckpointView, TrialView
 
-__all__ = ["Best", "CheckpointView", "ExperimentAnalysis", "Scope", "TrialView", "load"]
+__all__ = ["Best", "CheckpointView", "ExperimentAnalysis", "Scope", "TrialView"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tunesmith.analysis import ExperimentAnalysis, load
+from tunesmith.analysis import ExperimentAnalysis
 from tunesmith.api.folder import continued_spec, existing, new_folder, resumable_hint
+from tunesmith.api.load import load
 from tunesmith.api.plan import Plan, trial_names
 from tunesmith.callbacks import ProgressReporter
 from tunesmith.clock import SystemClock

@@ -23,6 +23,7 @@ from tunesmith.space.free import SampleFrom
 from tunesmith.space.labels import label
 from tunesmith.space.normal import Normal
 from tunesmith.space.numeric import Continuous, Scale, Stepped
+from tunesmith.space.restore import restore_space
 from tunesmith.space.space import Space
 from tunesmith.space.tree import Leaf, Path
 
@@ -56,6 +57,7 @@ __all__ = [
     "quniform",
     "randint",
     "randn",
+    "restore_space",
     "sample_from",
     "space_difference",
     "uniform",
