@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tunesmith.analysis import ExperimentAnalysis
 from tunesmith.api.folder import continued_spec, existing, new_folder, resumable_hint
-from tunesmith.api.load import load
 from tunesmith.api.plan import Plan, trial_names
 from tunesmith.callbacks import ProgressReporter
 from tunesmith.clock import SystemClock
@@ -46,7 +45,7 @@ def drive(
     folder, plan, is_new = _settle_folder(plan, root, on_change=dict(on_change), verbose=verbose)
     if not is_new and _is_finished(folder, plan.spec):
         _say(verbose, f"The experiment {plan.spec.name!r} is finished; its results are returned. More samples go on.")
-        return load(folder)
+        return ExperimentAnalysis(open_reader(folder))
     experiment = _experiment(plan, executor)
     if is_new:
         store = create_store(folder, plan.spec, plan.space, durability=durability)
@@ -74,7 +73,7 @@ def drive(
         parts.run(launch)
     finally:
         store.close()
-    return load(folder)
+    return ExperimentAnalysis(open_reader(folder))
 
 
 class _Parts:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunesmith.analysis import ExperimentAnalysis
+from tunesmith.api.run import run
 from tunesmith.errors import ConfigError
 from tunesmith.space import Space, restore_space
 from tunesmith.stores import open_reader
@@ -27,8 +28,6 @@ class LoadedExperiment(ExperimentAnalysis):
                 a scheduler or searcher must be given again.
         Raises: ConfigError if the experiment had a scheduler and none is given; SpaceError as above.
         """
-        from tunesmith.api.run import run
-
         spec = self.reader.spec
         if spec.scheduler_name != "FIFOScheduler" and "scheduler" not in run_arguments:
             raise ConfigError(
