@@ -1,7 +1,6 @@
 """Tune a neural network that reads handwritten digits: 40 configurations, the poor ones stopped early.
 
-    pip install "tunesmith[examples]"
-    python examples/digits.py
+    pip install "tunesmith[examples]" && python examples/digits.py
 
 The data are scikit-learn's 1797 scanned digits of 8x8 pixels, of which the training images are also shown shifted and
 turned. The best network of all trials and epochs, chosen on validation images, is then tried on unseen test images.
@@ -29,7 +28,7 @@ SPACE = {
 
 
 def load_images():
-    """(images, labels) of three parts: half of the digits to train on, a quarter to choose by, a quarter to test."""
+    """(images, labels) of each part: half of the digits to train on, a quarter to choose by, a quarter to test."""
     x, y = load_digits(return_X_y=True)
     x = (x / 16).astype(np.float32).reshape(-1, 8, 8)
     train_x, rest_x, train_y, rest_y = train_test_split(x, y, test_size=0.5, stratify=y, random_state=0)
@@ -43,7 +42,6 @@ def load_images():
 
 def train(config, checkpoint_dir=None, images=None, max_epochs=27):
     """Train one network; save it and report its accuracy after every epoch."""
-    first_epoch = 1
     model = MLPClassifier(
         hidden_layer_sizes=[config["units"]],
         activation=config["activation"],
@@ -52,13 +50,14 @@ def train(config, checkpoint_dir=None, images=None, max_epochs=27):
         momentum=config["momentum"],
         batch_size=config["batch"],
     )
-    if checkpoint_dir:  # where this trial was interrupted, it goes on
+    first_epoch = 1
+    if checkpoint_dir:  # this trial was interrupted, and goes on from there
         model, first_epoch = pickle.loads(Path(checkpoint_dir, "model.pkl").read_bytes())
     for epoch in range(first_epoch, max_epochs + 1):
         model.partial_fit(*images["train"], classes=range(10))
         with tune.checkpoint_dir(step=epoch) as folder:
             Path(folder, "model.pkl").write_bytes(pickle.dumps((model, epoch + 1)))
-        tune.report(accuracy=model.score(*images["val"]), loss=model.loss_)  # a poor trial ends here
+        tune.report(accuracy=model.score(*images["val"]))  # a poor trial ends here
 
 
 def main():
@@ -66,9 +65,9 @@ def main():
     parser.add_argument("--num-samples", type=int, default=40, help="configurations to try (40)")
     parser.add_argument("--max-epochs", type=int, default=27, help="epochs that a good one is trained for (27)")
     parser.add_argument("--executor", choices=["processes", "inline"], help="where trials run (processes)")
+    parser.add_argument("--name", help="go on with the interrupted experiment of this name")
     arguments = parser.parse_args()
-
-    images = load_images()
+    images = load_images()  # once: all trials share it
     result = tune.maximize(
         tune.with_parameters(train, images=images, max_epochs=arguments.max_epochs),
         SPACE,
@@ -76,14 +75,14 @@ def main():
         num_samples=arguments.num_samples,
         max_t=arguments.max_epochs,
         executor=arguments.executor,
+        name=arguments.name,
         seed=0,
     )
 
     best = result.best  # config, value, step and checkpoint of one and the same epoch
     model, _ = pickle.loads(Path(best.checkpoint, "model.pkl").read_bytes())
     print(f"\nBest config: {best.config}")
-    print(f"Validation accuracy {best.value:.3f} after epoch {best.step}, test accuracy", end=" ")
-    print(f"{model.score(*images['test']):.3f}")
+    print(f"Accuracy after its epoch {best.step}: validation {best.value:.3f}, test {model.score(*images['test']):.3f}")
 
 
 if __name__ == "__main__":

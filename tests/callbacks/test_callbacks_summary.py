@@ -46,7 +46,16 @@ def test_detail_of_the_ending_is_said():
 def test_trials_are_counted_by_state():
     lines = summary(finished(trial(0, COMPLETED), trial(1, TrialStatus.STOPPED), trial(2, FAILED)))
     assert part(lines, "trials") == "1 completed, 1 stopped early, 1 failed"
-    assert part(lines, "results") == "15 reports, 15 steps"
+    assert part(lines, "results") == "15 reports"
+
+
+def test_steps_are_said_where_they_are_not_as_many_as_reports():
+    assert part(summary(finished(trial(0, COMPLETED), n_reports=8, n_steps=5)), "results") == "8 reports, 5 steps"
+
+
+def test_an_interrupt_before_the_first_report_is_no_fault_of_the_function():
+    ended = view(trial(0, TrialStatus.INTERRUPTED), n_reports=0, best=None, end_status=EndReason.INTERRUPTED)
+    assert part(summary(ended), "best") == "none: it was interrupted before the first report"
 
 
 def test_best_is_said_with_value_step_trial_and_an_exact_config():
@@ -147,7 +156,7 @@ def test_places_can_be_copied():
 @pytest.mark.parametrize("reason", [EndReason.INTERRUPTED, EndReason.TIME_BUDGET, EndReason.FAILED, None])
 def test_unfinished_experiment_says_how_to_go_on(reason):
     lines = summary(view(trial(0, TrialStatus.INTERRUPTED), name='my "tune"', end_status=reason))
-    assert part(lines, "go on") == 'tune.run(..., name="my \\"tune\\"")'
+    assert part(lines, "go on") == 'the same call with name="my \\"tune\\""'
 
 
 @pytest.mark.parametrize("reason", [EndReason.FINISHED, EndReason.EXHAUSTED])

@@ -9,9 +9,10 @@ from tunesmith.analysis import ExperimentAnalysis
 from tunesmith.api.folder import continued_spec, existing, new_folder, resumable_hint
 from tunesmith.api.plan import Plan, trial_names
 from tunesmith.callbacks import ProgressReporter
-from tunesmith.clock import SystemClock
+from tunesmith.clock import Clock, SystemClock
 from tunesmith.events import EndReason
 from tunesmith.executors.inline import InlineExecutor
+from tunesmith.executors.simulated import SimulatedExecutor
 from tunesmith.experiment import Experiment, SlotPool
 from tunesmith.protocols import Callback, Executor, Launch
 from tunesmith.runner.housekeeping import Housekeeper
@@ -83,10 +84,11 @@ class _Parts:
         self, plan: Plan, experiment: Experiment, store: SqliteStore, executor: Executor, folder: Path
     ) -> None:
         self._experiment, self._store, self._executor, self._folder = experiment, store, executor, folder
-        self._clock = SystemClock()
+        self._clock: Clock = executor.clock if isinstance(executor, SimulatedExecutor) else SystemClock()
         self._housekeeper = Housekeeper(folder)
         self._suggester: Suggester
-        if isinstance(executor, InlineExecutor):  # trials share this process's generators: nothing may run beside them
+        # Inline trials share this process's generators and virtual time waits for nobody: nothing may run beside them.
+        if isinstance(executor, InlineExecutor | SimulatedExecutor):
             self._suggester = InlineSuggester(plan.searcher, executor.post)
         else:
             self._suggester = ThreadSuggester(plan.searcher, executor.post)

@@ -13,10 +13,12 @@ from tunesmith.errors import ConfigError, ExperimentExistsError, StoreError
 from tunesmith.space import space_difference
 from tunesmith.spec import ExperimentSpec
 from tunesmith.stores import DATABASE_NAME, open_reader
+from tunesmith.trial import TrialStatus
 
 _log = logging.getLogger("tunesmith")
 _NAME = re.compile(r"[^/\\\0\n]{1,200}")
 _N_LOOKED_AT = 50
+_DONE = (TrialStatus.COMPLETED, TrialStatus.STOPPED, TrialStatus.FAILED, TrialStatus.INVALID)
 
 
 def new_folder(root: Path, spec: ExperimentSpec) -> tuple[Path, ExperimentSpec]:
@@ -89,7 +91,7 @@ def resumable_hint(root: Path, spec: ExperimentSpec) -> str | None:
             is_same = (old.trainable_name, old.space_fingerprint) == (spec.trainable_name, spec.space_fingerprint)
             is_left = reader.status().status in ("interrupted", "running") and reader.driver() is None
             if is_same and is_left:
-                n_over = sum(n for status, n in reader.counts().items() if status.is_over)
+                n_over = sum(reader.counts().get(status, 0) for status in _DONE)
                 return (
                     f"An interrupted experiment with this function and space exists ({n_over} trials done). "
                     f"To go on with it: name={old.name!r}."

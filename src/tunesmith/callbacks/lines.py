@@ -42,6 +42,15 @@ def counts_words(counts: Mapping[TrialStatus, int]) -> str:
     return ", ".join(words) or "no trial yet"
 
 
+def count_words(view: ProgressView, choices: Choices) -> str:
+    """`counts_words` of the view; while it runs, trials that are not proposed yet wait as well."""
+    total, counts = n_total(view, choices), dict(view.counts)
+    if total is not None and view.end_status is None:
+        n_begun = sum(n for status, n in counts.items() if status is not TrialStatus.PENDING)
+        counts[TrialStatus.PENDING] = max(counts.get(TrialStatus.PENDING, 0), total - n_begun)
+    return counts_words(counts)
+
+
 def n_total(view: ProgressView, choices: Choices) -> int | None:
     """Trials in all: what the user told the reporter, else what the experiment says; None: endless."""
     return view.n_total if choices.total_samples is None else choices.total_samples
@@ -113,7 +122,7 @@ def failure_words(trial: Trial) -> str:
 def status_line(view: ProgressView, choices: Choices) -> str:
     """The whole experiment in one line of a log."""
     best = best_of(view, choices)
-    parts = [progress_words(view, choices), counts_words(view.counts)]
+    parts = [progress_words(view, choices), count_words(view, choices)]
     if best is not None:
         parts.append(f"best {best_words(best)}")
     if view.resources:

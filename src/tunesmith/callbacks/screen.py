@@ -18,7 +18,7 @@ from tunesmith.callbacks.lines import (
     DOT,
     best_of,
     best_words,
-    counts_words,
+    count_words,
     failure_words,
     progress_fraction,
     progress_words,
@@ -104,7 +104,7 @@ def styled_line(text: str, style: str = "") -> Text:
 def _head(view: ProgressView, choices: Choices, width: int, height: int) -> list[Text]:
     """Title, bar, counts, resources, best and scheduler: what is always there."""
     is_tall = height >= _TALL
-    lines = [_title(view, width), _bar(view, choices, width), _field("trials", counts_words(view.counts), width)]
+    lines = [_title(view, width), _bar(view, choices, width), _field("trials", count_words(view, choices), width)]
     resources = resource_words(view)
     if resources:
         lines.append(_field("resources", resources, width))
@@ -136,7 +136,7 @@ def _bar(view: ProgressView, choices: Choices, width: int) -> Text:
         return styled_line(_fit(words, width))
     n_done = int(fraction * n_cells)
     bar = styled_line("━" * n_done, "green")
-    bar.append("━" * (n_cells - n_done), style="bright_black")
+    bar.append("─" * (n_cells - n_done), style="bright_black")
     bar.append(_fit(GAP + words, width - n_cells), style="default")
     return bar
 

@@ -44,12 +44,18 @@ def summary_lines(view: ProgressView, choices: Choices, *, width: int = 80) -> l
     return [
         *_ending(view, width),
         *_field("trials", counts_words(view.counts), width),
-        *_field("results", f"{format_count(view.n_reports, 'report')}, {format_count(view.n_steps, 'step')}", width),
+        *_field("results", _results_words(view), width),
         *_best_part(view, choices, width),
         *_failures(view, choices, width),
         ("", ""),
         *_places(view),
     ]
+
+
+def _results_words(view: ProgressView) -> str:
+    """Reports, and steps where they are not the same number: of resumed trials some steps were reported twice."""
+    reports = format_count(view.n_reports, "report")
+    return reports if view.n_steps == view.n_reports else f"{reports}, {format_count(view.n_steps, 'step')}"
 
 
 def _ending(view: ProgressView, width: int) -> list[StyledLine]:
@@ -85,6 +91,8 @@ def _checkpoint(best: Best, width: int) -> list[StyledLine]:
 
 def _why_no_best(view: ProgressView, choices: Choices) -> str:
     """Why there is no best trial, and what to do about it."""
+    if view.n_reports == 0 and view.end_status is EndReason.INTERRUPTED:
+        return "none: it was interrupted before the first report"
     if view.n_reports == 0:
         return (
             "none: no trial reported anything. Call tune.report(loss=...) in the training function, "
@@ -141,7 +149,7 @@ def _places(view: ProgressView) -> list[StyledLine]:
     lines = [("folder".ljust(_LABEL) + clean(view.folder), "")]
     if not view.is_complete:
         name = clean(json.dumps(view.name, ensure_ascii=False))
-        lines.append(("go on".ljust(_LABEL) + f"tune.run(..., name={name})", "bold"))
+        lines.append(("go on".ljust(_LABEL) + f"the same call with name={name}", "bold"))
     folder = clean(json.dumps(view.folder, ensure_ascii=False))
     lines.append(("look at it".ljust(_LABEL) + f"tunesmith.load({folder})", ""))
     if view.database is not None:

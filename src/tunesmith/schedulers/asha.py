@@ -151,8 +151,11 @@ class AsyncHyperBandScheduler:
         """Lines as Ray Tune words them: cutoffs with the highest rung first, the sign turned where mode is "min"."""
         lines = [f"Using AsyncHyperBand: num_stopped={self._n_stopped}"]
         for rungs in filter(None, self._brackets):
-            cutoffs = (f"Iter {rung.level:.3f}: {rung.cutoff(self._reduction_factor)}" for rung in reversed(rungs))
-            lines.append("Bracket: " + " | ".join(cutoffs))
+            cutoffs = ((rung.level, rung.cutoff(self._reduction_factor)) for rung in reversed(rungs))
+            words = (
+                f"Iter {at:.3f}: {None if cutoff is None else float(format(cutoff, '.5g'))}" for at, cutoff in cutoffs
+            )
+            lines.append("Bracket: " + " | ".join(words))
         if self._n_ignored and self._objective is not None:
             lines.append(f"{self._n_ignored} reports without {self._objective.metric!r} or {self._time_attr!r} ignored")
         return lines
