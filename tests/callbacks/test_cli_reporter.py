@@ -96,7 +96,7 @@ def test_status_line_says_it_all():
     reporter, _, stream = started()
     reporter.update(view(trial(0), trial(1, TrialStatus.STOPPED, loss=0.25)), [])
     assert lines_of(stream) == [
-        "[01:15] 1/10 trials over, time left unknown yet; 8 waiting, 1 running, 1 stopped early; "
+        "[01:15] 1/10 trials over, time left unknown yet; 1 running, 8 waiting, 1 stopped early; "
         "best loss 0.25 at step 5 of trial 1; CPU 8/16 · GPU 2/2"
     ]
 
