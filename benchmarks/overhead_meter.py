@@ -5,7 +5,7 @@
 The meter makes itself the subreaper of the command's tree and reaps it with `wait4`, whose figure holds a process and
 all descendants that were waited for below it: exact, however short they lived. One kind is missing there: children of
 a process that ignores SIGCHLD (Ray's raylet does) are dropped by the kernel without being added anywhere. Those are
-found by looking at /proc every 20 ms, and count with what was last seen of them: at most the last 20 ms or so are missed.
+found by looking at /proc every 20 ms, and count with what was last seen of them: the last 20 ms or so are missed.
 Linux only.
 """
 
@@ -180,7 +180,7 @@ def self_test() -> bool:
 
 
 def _metered(arguments: list[str]) -> float:
-    command = [sys.executable, __file__, "--json", "/dev/stdout", "--", sys.executable, "-S", *arguments]
+    command = [sys.executable, __file__, "--", sys.executable, "-S", *arguments]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["cpu_s"]
 
 
@@ -188,7 +188,7 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--self-test", action="store_true", help="measure known loads")
-    parser.add_argument("--json", default="/dev/stdout", help="where the figures go")
+    parser.add_argument("--json", help="the file that the figures go to; else they are printed")
     parser.add_argument("--timeout-s", type=float, default=3600.0, help="then everything is killed")
     parser.add_argument("command", nargs="*")
     arguments = parser.parse_args()
@@ -203,7 +203,10 @@ def main() -> int:
         "wall_s": time.monotonic() - begin,
         "status": status,
     }
-    Path(arguments.json).write_text(json.dumps(figures) + "\n")
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(figures))
+    else:
+        print(json.dumps(figures))
     return 0 if status == 0 else 1
 
 

@@ -135,9 +135,8 @@ def main() -> int:
         if before is not None:
             costs_ms.append(1e3 * (now.cpu_s - before.cpu_s) / (now.n_trials - before.n_trials))
         cost = f"{costs_ms[-1]:17.3f}" if costs_ms else " " * 17
-        print(
-            f"{now.n_trials:10d} {now.rss_bytes / 2**20:9.1f} {now.n_descriptors:12d} {now.n_threads:8d} {now.cpu_s:9.1f} {cost}"
-        )
+        facts = f"{now.n_trials:10d} {now.rss_bytes / 2**20:9.1f} {now.n_descriptors:12d} {now.n_threads:8d}"
+        print(f"{facts} {now.cpu_s:9.1f} {cost}")
         before = now
     first, last = marks[0], marks[-1]
     bytes_per_trial = (last.rss_bytes - first.rss_bytes) / (last.n_trials - first.n_trials)

@@ -1,20 +1,22 @@
-import pytest
+from tunesmith.stores import MemoryStore, create_store, open_store
+from tunesmith.testing import StoreContract
 
-from tunesmith.stores import MemoryStore, create_store
-
-from .store_contract import StoreContract
-from .store_samples import make_spec
+from .store_contract import SPEC
 
 
 class TestMemoryStore(StoreContract):
-    @pytest.fixture
-    def store(self):
+    def make(self, folder):
         return MemoryStore()
 
 
 class TestSqliteStore(StoreContract):
-    @pytest.fixture
-    def store(self, tmp_path):
-        store = create_store(tmp_path / "e", make_spec())
-        yield store
-        store.close()
+    def make(self, folder):
+        return create_store(folder / "e", SPEC)
+
+    def reopen(self, folder):
+        return open_store(folder / "e")
+
+
+class TestFullDurability(TestSqliteStore):
+    def make(self, folder):
+        return create_store(folder / "e", SPEC, durability="full")

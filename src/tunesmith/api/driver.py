@@ -10,6 +10,7 @@ from tunesmith.api.folder import continued_spec, existing, new_folder, resumable
 from tunesmith.api.plan import Plan, trial_names
 from tunesmith.callbacks import ProgressReporter
 from tunesmith.clock import Clock, SystemClock
+from tunesmith.errors import LeaseError, StoreError
 from tunesmith.events import EndReason
 from tunesmith.executors.inline import InlineExecutor
 from tunesmith.executors.simulated import SimulatedExecutor
@@ -48,9 +49,11 @@ def drive(
         _say(verbose, f"The experiment {plan.spec.name!r} is finished; its results are returned. More samples go on.")
         return ExperimentAnalysis(open_reader(folder))
     experiment = _experiment(plan, executor)
-    if is_new:
-        store = create_store(folder, plan.spec, plan.space, durability=durability)
-    else:
+    store = _created(folder, plan, durability) if is_new else None
+    if store is None:
+        if is_new:  # another driver made it in the same instant: be refused by name, or go on with it
+            folder, plan, is_new = _settle_folder(plan, root, on_change=dict(on_change), verbose=verbose)
+            experiment = _experiment(plan, executor)
         store = open_store(folder, plan.space, takeover=takeover, durability=durability)
     try:
         if not is_new:
@@ -137,6 +140,18 @@ class _Parts:
             self._store.close()
             if self._watcher is not None:
                 self._watcher.close()
+
+
+def _created(folder: Path, plan: Plan, durability: str) -> SqliteStore | None:
+    """The new store, or None where another driver made one in the folder at the same time."""
+    try:
+        return create_store(folder, plan.spec, plan.space, durability=durability)
+    except LeaseError:
+        raise
+    except StoreError:
+        if existing(folder.parent, folder.name) is None:
+            raise
+        return None
 
 
 def _experiment(plan: Plan, executor: Executor) -> Experiment:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+
+import msgspec
 
 from tunesmith.errors import ReportError
 from tunesmith.events import (
@@ -44,8 +47,14 @@ class InlineExecutor:
         self._queue: deque[StartAttempt] = deque()
         self._mailbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._delayed: list[tuple[float, Event]] = []
-        self._answers: dict[tuple[int, int, int], Decision] = {}
-        self._is_closed = False
+        self._lock = threading.RLock()  #: held while a report passes through the loop, from whatever thread
+        #: The attempt that runs now; reports of any other (a thread that was left behind) are refused.
+        self._running: tuple[int, int] | None = None
+        #: The report that waits for its answer, then the answer.
+        self._asked: TrialReported | None = None
+        self._answer: Decision | None = None
+        #: What the loop raised inside a report. It is raised again until `wait` could: the function may swallow it.
+        self._failure: BaseException | None = None
 
     def nodes(self) -> tuple[Node, ...]:
         """This machine."""
@@ -62,7 +71,9 @@ class InlineExecutor:
             if isinstance(command, StartAttempt):
                 self._queue.append(command)
             elif isinstance(command, AnswerReport):
-                self._answers[command.trial, command.attempt, command.step] = command.decision
+                asked = self._asked
+                if asked is not None and _key(asked) == _key(command):
+                    self._answer = command.decision
             elif isinstance(command, StopAttempt):
                 self._drop_queued(command)
 
@@ -80,7 +91,8 @@ class InlineExecutor:
         if events:
             return events
         if self._queue:
-            return [self._run(self._queue.popleft())]
+            ended = self._run(self._queue.popleft())
+            return [*self._take_posted(), ended]  # Ctrl-C comes before the end that it made
         try:
             events.append(self._mailbox.get(timeout=self._until_delayed(timeout_s)))
         except queue.Empty:
@@ -117,9 +129,19 @@ class InlineExecutor:
     def _run(self, command: StartAttempt) -> Event:
         trial, attempt = command.trial, command.attempt
         self._launch.handle([AttemptStarted(trial, attempt, time.time(), node=self._node.name)])
-        facts = TrialFacts.from_welcome(session_facts(self._launch, command))
+        self._running = (trial, attempt)
+        outcome, error = self._called(command)
+        with self._lock:
+            self._running = None
+        if self._failure is not None:
+            raise self._failure
+        return AttemptEnded(trial, attempt, outcome, time.time(), error)
+
+    def _called(self, command: StartAttempt) -> tuple[AttemptOutcome, str | None]:
+        """Call the trainable; how that ended, and the error if there was one."""
+        # The config stays the object that it is: objects in it need not be picklable here.
+        facts = TrialFacts.from_welcome(session_facts(self._launch, msgspec.structs.replace(command, config={})))
         session = Session(replace(facts, config=command.config), _InlineChannel(self, command))
-        error: str | None = None
         try:
             with inline_session(session):
                 run_trainable(
@@ -128,34 +150,44 @@ class InlineExecutor:
                     checkpoint_freq=self._launch.checkpoint_freq,
                     checkpoint_at_end=self._launch.checkpoint_at_end,
                 )
-            outcome = AttemptOutcome.RETURNED
         except TrialStopped:
-            outcome = AttemptOutcome.STOPPED
-        except _LoopFailed as failure:
-            raise failure.cause from None
+            return AttemptOutcome.STOPPED, None
         except InvalidConfig:
-            outcome, error = AttemptOutcome.INVALID, traceback.format_exc()
+            return AttemptOutcome.INVALID, traceback.format_exc()
         except SystemExit as failure:
-            outcome, error = AttemptOutcome.EXITED, f"The function called sys.exit({failure.code!r})."
-        except (Exception, KeyboardInterrupt):
-            outcome, error = AttemptOutcome.RAISED, traceback.format_exc()
-        return AttemptEnded(trial, attempt, outcome, time.time(), error)
+            return AttemptOutcome.EXITED, f"The function called sys.exit({failure.code!r})."
+        except BaseException:  # KeyboardInterrupt and CancelledError too: they end the trial, not the experiment
+            return AttemptOutcome.RAISED, traceback.format_exc()
+        return AttemptOutcome.RETURNED, None
 
     def exchange(self, event: TrialReported) -> Decision:
         """Pass a report through the loop and pick up the answer."""
-        try:
-            self._launch.handle([*self._take_posted(), event])
-            return self._answers.pop((event.trial, event.attempt, event.step))
-        except Exception as error:
-            raise _LoopFailed(error) from error
+        with self._lock:
+            if self._failure is not None:
+                raise _LoopFailed(self._failure)
+            if self._running != (event.trial, event.attempt):
+                return Decision(Verdict.STOP, "the attempt is over")
+            self._asked, self._answer = event, None
+            try:
+                self._launch.handle([*self._take_posted(), event])
+            except BaseException as error:
+                self._failure = error
+                raise _LoopFailed(error) from error
+            finally:
+                self._asked = None
+            assert self._answer is not None, f"the report of step {event.step} was not answered"
+            return self._answer
+
+
+def _key(of: TrialReported | AnswerReport) -> tuple[int, int, int]:
+    return of.trial, of.attempt, of.step
 
 
 class _LoopFailed(BaseException):
     """The loop itself failed inside a report: no concern of the user's function, which must not swallow it."""
 
-    def __init__(self, cause: Exception) -> None:
+    def __init__(self, cause: BaseException) -> None:
         super().__init__(str(cause))
-        self.cause = cause
 
 
 class _InlineChannel:

@@ -19,6 +19,10 @@ class Mailbox:
         self._posted: deque[tuple[Event, float]] = deque()  # append and popleft are atomic
         self._delayed: list[tuple[float, int, Event]] = []
         self._order = itertools.count()
+        self._wake_r = self._wake_w = -1
+
+    def open(self) -> None:
+        """Be selectable from now on; until then, nothing is held that must be closed."""
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
         os.set_blocking(self._wake_w, False)
@@ -32,8 +36,8 @@ class Mailbox:
         self._posted.append((event, time.monotonic() + delay_s if delay_s > 0 else 0.0))
         try:
             os.write(self._wake_w, b"!")
-        except (BlockingIOError, OSError):
-            pass  # the loop is awake already, or closed
+        except OSError:
+            pass  # the loop is awake already, not yet there, or closed
 
     def clear(self) -> None:
         """The loop is awake."""

@@ -39,9 +39,13 @@ Script = Callable[[dict[str, Any], int], Iterator[SimulatedStep]]
 
 
 class _Attempt:
-    def __init__(self, command: StartAttempt, steps: Iterator[SimulatedStep]) -> None:
-        self.trial, self.attempt, self.steps = command.trial, command.attempt, steps
+    def __init__(self, command: StartAttempt) -> None:
+        self.trial, self.attempt = command.trial, command.attempt
+        self.steps: Iterator[SimulatedStep] = iter(())
         self.step, self.time_total_s = command.start_step, command.start_time_s
+        self.is_waiting = False  #: for the answer to the report of `step`
+        self.is_killed = False
+        self.has_ended = False
 
 
 class SimulatedExecutor:
@@ -56,11 +60,18 @@ class SimulatedExecutor:
         clock: VirtualClock | None = None,
         capacity: Mapping[str, float] | None = None,
     ) -> None:
-        """Args: n_workers: CPUs of the one simulated node; start_s: virtual time from a start to its first step."""
+        """Args:
+        n_workers: CPUs of the one simulated node.
+        start_s: virtual time from a start to its first step.
+        capacity: what else the node has: {"gpu": 4, "license": 1}.
+        """
         self.clock = clock or VirtualClock()
         self._script, self._start_s = script, start_s
-        self._node = Node("simulated", cpu=float(n_workers), custom=dict(capacity or {}))
-        self._agenda: list[tuple[float, int, Event]] = []
+        custom = dict(capacity or {})
+        gpus = tuple(str(i) for i in range(int(custom.pop("gpu", 0))))
+        self._node = Node("simulated", cpu=float(n_workers), gpus=gpus, custom=custom)
+        #: (virtual time, order, event, the attempt that it comes from)
+        self._agenda: list[tuple[float, int, Event, _Attempt | None]] = []
         self._order = itertools.count()
         self._attempts: dict[int, _Attempt] = {}
 
@@ -73,7 +84,10 @@ class SimulatedExecutor:
 
     def post(self, event: Event, delay_s: float = 0.0) -> None:
         """See Executor.post; the delay is virtual."""
-        heapq.heappush(self._agenda, (self.clock.now() + delay_s, next(self._order), event))
+        self._schedule(event, delay_s, None)
+
+    def _schedule(self, event: Event, delay_s: float, attempt: _Attempt | None) -> None:
+        heapq.heappush(self._agenda, (self.clock.now() + delay_s, next(self._order), event, attempt))
 
     def carry_out(self, commands: Sequence[Command]) -> None:
         """Put what follows from the commands on the agenda."""
@@ -84,21 +98,34 @@ class SimulatedExecutor:
                 attempt = self._attempts.get(command.trial)
                 if attempt is None or attempt.attempt != command.attempt:
                     continue
-                if isinstance(command, StopAttempt):
-                    if command.is_immediate:
-                        self._end(attempt, AttemptOutcome.STOPPED)
-                elif command.decision.verdict is Verdict.CONTINUE:
-                    self._go_on(attempt)
-                elif command.decision.verdict is Verdict.REFUSE:
-                    self._end(attempt, AttemptOutcome.RAISED, command.decision.words())
-                else:
+                if isinstance(command, AnswerReport):
+                    self._answer(attempt, command)
+                elif command.is_immediate and not attempt.is_killed:
+                    attempt.is_killed = True
                     self._end(attempt, AttemptOutcome.STOPPED)
 
+    def _answer(self, attempt: _Attempt, command: AnswerReport) -> None:
+        if not attempt.is_waiting or command.step != attempt.step:
+            return
+        attempt.is_waiting = False
+        if command.decision.verdict is Verdict.CONTINUE:
+            self._go_on(attempt)
+        elif command.decision.verdict is Verdict.REFUSE:
+            self._end(attempt, AttemptOutcome.RAISED, command.decision.words())
+        else:
+            self._end(attempt, AttemptOutcome.STOPPED)
+
     def _begin(self, command: StartAttempt) -> None:
-        attempt = _Attempt(command, self._script(command.config, command.start_step + 1))
+        attempt = _Attempt(command)
         self._attempts[command.trial] = attempt
         started_at = self.clock.wall() + self._start_s
-        self.post(AttemptStarted(command.trial, command.attempt, started_at, node=self._node.name), self._start_s)
+        started = AttemptStarted(command.trial, command.attempt, started_at, node=self._node.name)
+        self._schedule(started, self._start_s, attempt)
+        try:
+            attempt.steps = iter(self._script(command.config, command.start_step + 1))
+        except Exception as error:
+            self._end(attempt, AttemptOutcome.RAISED, _words(error), delay_s=self._start_s)
+            return
         self._go_on(attempt, self._start_s)
 
     def _go_on(self, attempt: _Attempt, delay_s: float = 0.0) -> None:
@@ -109,12 +136,13 @@ class SimulatedExecutor:
             self._end(attempt, AttemptOutcome.RETURNED, delay_s=delay_s)
             return
         except Exception as error:
-            self._end(attempt, AttemptOutcome.RAISED, f"{type(error).__name__}: {error}", delay_s=delay_s)
+            self._end(attempt, AttemptOutcome.RAISED, _words(error), delay_s=delay_s)
             return
         attempt.step += 1
         attempt.time_total_s += step.duration_s
         delay_s += step.duration_s
-        folder = f"trials/{attempt.trial:05d}/checkpoint_{attempt.step:06d}"
+        attempt.is_waiting = True
+        folder = f"trials/{attempt.trial:05d}/checkpoint_{attempt.step:06d}_{attempt.attempt}"
         report = TrialReported(
             attempt.trial,
             attempt.attempt,
@@ -124,13 +152,14 @@ class SimulatedExecutor:
             self.clock.wall() + delay_s,
             folder if step.saves_checkpoint else None,
         )
-        self.post(report, delay_s)
+        self._schedule(report, delay_s, attempt)
 
     def _end(
         self, attempt: _Attempt, outcome: AttemptOutcome, error: str | None = None, *, delay_s: float = 0.0
     ) -> None:
-        del self._attempts[attempt.trial]
-        self.post(AttemptEnded(attempt.trial, attempt.attempt, outcome, self.clock.wall() + delay_s, error), delay_s)
+        attempt.is_waiting = False
+        ended = AttemptEnded(attempt.trial, attempt.attempt, outcome, self.clock.wall() + delay_s, error)
+        self._schedule(ended, delay_s, attempt)
 
     def wait(self, timeout_s: float | None) -> list[Event]:
         """The events of the next instant at which something happens, at most `timeout_s` virtual seconds ahead."""
@@ -143,10 +172,25 @@ class SimulatedExecutor:
         self.clock.advance_to(instant)
         events = []
         while self._agenda and self._agenda[0][0] == instant:
-            events.append(heapq.heappop(self._agenda)[2])
+            _, _, event, attempt = heapq.heappop(self._agenda)
+            if attempt is None or self._still_happens(event, attempt):
+                events.append(event)
         return events
+
+    def _still_happens(self, event: Event, attempt: _Attempt) -> bool:
+        """Not what an attempt would have said later, had it not been killed."""
+        if not isinstance(event, AttemptEnded):
+            return not (attempt.is_killed or attempt.has_ended)
+        is_first, attempt.has_ended = not attempt.has_ended, True
+        if self._attempts.get(attempt.trial) is attempt:
+            del self._attempts[attempt.trial]
+        return is_first
 
     def close(self, *, is_immediate: bool = False) -> None:
         """Forget everything."""
         self._agenda.clear()
         self._attempts.clear()
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tunesmith.events import AttemptEnded, Verdict
-from tunesmith.experiment.state import ExperimentState, last_line
+from tunesmith.events import AttemptEnded, EndReason
+from tunesmith.experiment.state import ExperimentState
+from tunesmith.experiment.values import last_line
 from tunesmith.trial import AttemptOutcome, Trial, TrialStatus
 
 _MAX_LOSSES = 3  #: losses of one trial without a step in between, before it counts as failed
 _BACKOFF_S = 0.5  #: wait before the first retry; doubled for each further one
 _MAX_BACKOFF_S = 30.0
 
-_STATUS_AFTER = {
-    Verdict.STOP: TrialStatus.STOPPED,
-    Verdict.COMPLETE: TrialStatus.COMPLETED,
-    Verdict.PAUSE: TrialStatus.PAUSED,
-    Verdict.CLONE: TrialStatus.PENDING,
+#: How an end leaves the trials that it interrupts.
+_STATUS_AT_END = {
+    EndReason.TIME_BUDGET: TrialStatus.STOPPED,
+    EndReason.STEP_BUDGET: TrialStatus.STOPPED,
+    EndReason.STOPPER: TrialStatus.STOPPED,
 }
+
+
+def status_at_end(why: EndReason) -> TrialStatus:
+    """How this end leaves trials that run: STOPPED by a budget, else INTERRUPTED, to go on at a resume."""
+    return _STATUS_AT_END.get(why, TrialStatus.INTERRUPTED)
 
 
 class Conclusion(NamedTuple):
@@ -32,48 +38,61 @@ class Conclusion(NamedTuple):
 def conclude(state: ExperimentState, event: AttemptEnded, now: float) -> Conclusion:
     """Where the trial stands after this attempt. The event has been applied."""
     trial = state.trials[event.trial]
-    answered, stop = state.answered.get(event.trial), state.stopping.get(event.trial)
-    if answered is not None:
-        # A report that was told to stop by a budget carries that stop's state.
-        status = _STATUS_AFTER[answered.verdict]
-        if trial.stop_asked is not None and answered.verdict is Verdict.STOP:
-            status = _status_asked(state, trial)
-        return Conclusion(status, answered.words())
+    if trial.index in state.answered:
+        return conclude_as_told(state, trial)
     if event.outcome is AttemptOutcome.RETURNED:
         return Conclusion(TrialStatus.COMPLETED, "returned" if trial.n_reports else "returned without any report")
-    if stop is not None:
-        return Conclusion(stop.status_after, stop.reason)
+    if trial.index in state.stopping:
+        return conclude_as_told(state, trial)
     if event.outcome is AttemptOutcome.INVALID:
         return Conclusion(TrialStatus.INVALID, last_line(event.error or "the trainable refused the config"))
     if event.outcome in (AttemptOutcome.LOST, AttemptOutcome.PREEMPTED):
-        return _after_loss(trial, event)
+        return _after_loss(state, trial, event, now)
+    if event.outcome is AttemptOutcome.STOPPED:  # killed by somebody who is not us, and did not say so
+        return _after_loss(state, trial, event, now)
     return _after_failure(state, trial, event, now)
 
 
-def _status_asked(state: ExperimentState, trial: Trial) -> TrialStatus:
-    ending = state.ending
-    return TrialStatus.INTERRUPTED if ending is not None and ending.why.is_resumable else TrialStatus.STOPPED
+def conclude_as_told(state: ExperimentState, trial: Trial) -> Conclusion:
+    """Where the trial stands after an attempt that was told to end. What ends by a budget is not paused or queued."""
+    told = state.answered.get(trial.index)
+    if told is None:
+        stop = state.stopping[trial.index]
+        return Conclusion(stop.status_after, stop.reason)
+    if state.ending is not None and not told.status.is_over:
+        status = status_at_end(state.ending.why)
+        if not (told.status is TrialStatus.PAUSED and status is TrialStatus.INTERRUPTED):
+            return Conclusion(status, state.ending.detail or state.ending.why.value)
+    return Conclusion(told.status, told.decision.words())
 
 
-def _after_loss(trial: Trial, event: AttemptEnded) -> Conclusion:
-    what = event.error or "its process vanished"
-    if trial.n_losses > _MAX_LOSSES:
-        return Conclusion(TrialStatus.FAILED, f"lost {trial.n_losses} times: {last_line(what)}")
-    return Conclusion(TrialStatus.PENDING, f"lost: {last_line(what)}")
+def _after_loss(state: ExperimentState, trial: Trial, event: AttemptEnded, now: float) -> Conclusion:
+    what = last_line(event.error or "its process vanished")
+    n_lost = state.n_lost_in_a_row.get(trial.index, 0)
+    if n_lost > _MAX_LOSSES:
+        return Conclusion(TrialStatus.FAILED, f"lost {n_lost} times in a row: {what}")
+    not_before = now + _backoff_s(n_lost - 1) if n_lost > 1 else None  # F45: a machine without room needs time
+    return Conclusion(TrialStatus.PENDING, f"lost: {what}", not_before)
 
 
 def _after_failure(state: ExperimentState, trial: Trial, event: AttemptEnded, now: float) -> Conclusion:
     spec = state.spec
     line = last_line(event.error or event.outcome.value)
     n_allowed = spec.max_failures
-    if event.outcome is AttemptOutcome.SIGNALLED and n_allowed > 1:
-        n_allowed = 1  # a crash of the interpreter repeats with an equal config
+    if event.outcome is AttemptOutcome.SIGNALLED and n_allowed != 0:
+        n_allowed = 1  # a crash of the interpreter repeats with an equal config (F16)
     if n_allowed < 0 or trial.n_failures <= n_allowed:
-        backoff_s = min(_BACKOFF_S * 2 ** (trial.n_failures - 1), _MAX_BACKOFF_S)
-        return Conclusion(TrialStatus.PENDING, f"retry after failure {trial.n_failures}: {line}", now + backoff_s)
+        not_before = now + _backoff_s(trial.n_failures)
+        return Conclusion(TrialStatus.PENDING, f"retry after failure {trial.n_failures}: {line}", not_before)
     why: str | None = None
+    n_alike = len(state.start_failures.get(line, ()))
     if spec.fail_fast:
         why = f"trial {trial.index} failed and fail_fast is set: {line}"
-    elif state.start_failures.get(line, 0) >= spec.n_alike_failures:
-        why = f"the first {state.start_failures[line]} trials failed alike before any report: {line}"
+    elif n_alike >= spec.n_alike_failures:
+        why = f"the first {n_alike} trials failed alike before any report: {line}"
     return Conclusion(TrialStatus.FAILED, line, ends_experiment=why)
+
+
+def _backoff_s(n: int) -> float:
+    """The wait before the n-th further try, from 1."""
+    return float(min(_BACKOFF_S * 2 ** min(n - 1, 16), _MAX_BACKOFF_S))

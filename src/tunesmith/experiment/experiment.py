@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
-from tunesmith.errors import ConfigError
+from msgspec.structs import replace
+
+from tunesmith.errors import ConfigError, TransitionError
 from tunesmith.events import (
     CONTINUE,
     AnswerReport,
     AttemptEnded,
+    AttemptStarted,
     CheckpointSaved,
     ConcludeAttempt,
     ConfigsSuggested,
@@ -19,30 +23,24 @@ from tunesmith.events import (
     EndReason,
     Event,
     InterruptRequested,
+    NodeLost,
     Record,
+    ReportRefused,
+    SessionStarted,
     StartAttempt,
     StopAttempt,
     Suggest,
     TrialReported,
     Verdict,
 )
-from tunesmith.experiment.conclusion import conclude
-from tunesmith.experiment.judgement import judge_report, with_anonymous_metric
+from tunesmith.experiment.conclusion import Conclusion, conclude, conclude_as_told, status_at_end
+from tunesmith.experiment.judgement import Judgement, judge_report, with_anonymous_metric
 from tunesmith.experiment.retention import surplus_checkpoints
 from tunesmith.experiment.state import ExperimentState
 from tunesmith.protocols import History, Hold, Scheduler, StopPaused, Stopper, Thaw
 from tunesmith.space import Space
 from tunesmith.spec import ExperimentSpec
-from tunesmith.trial import Objective, Trial, TrialStatus
-
-#: Why running attempts end with the experiment, and how their trials are left.
-_STATUS_AT_END = {
-    EndReason.TIME_BUDGET: TrialStatus.STOPPED,
-    EndReason.STEP_BUDGET: TrialStatus.STOPPED,
-    EndReason.STOPPER: TrialStatus.STOPPED,
-    EndReason.FAILED: TrialStatus.INTERRUPTED,
-    EndReason.INTERRUPTED: TrialStatus.INTERRUPTED,
-}
+from tunesmith.trial import AttemptOutcome, Objective, Trial, TrialStatus
 
 #: A wait for a deadline may end a rounding error too early; without slack the loop would spin there.
 _CLOCK_SLACK_S = 1e-6
@@ -120,8 +118,8 @@ class Experiment:
         self._check_ends(now)
         if self.state.ending is None:
             self._fill_slots(now)
-            self._ask_for_configs()
-            self._finish_if_nothing_is_left()
+            self._ask_for_configs(now)
+            self._finish_if_nothing_is_left(now)
         records, self._out = self._out, []
         return records
 
@@ -134,33 +132,45 @@ class Experiment:
     # ------------------------------------------------------------ reactions
 
     def _react(self, event: Event, now: float) -> None:
+        """Take in one event. What is of no attempt that runs, or answers no open request, leaves no trace."""
+        state = self.state
         if isinstance(event, TrialReported):
-            self._on_report(event)
+            if state.find(event.trial) is not None:
+                self._on_report(event)
         elif isinstance(event, AttemptEnded):
-            self._on_attempt_ended(event, now)
-        elif isinstance(event, ConfigsSuggested):
-            if event.request in self.state.requests:
+            if state.runs(event.trial, event.attempt):
                 self._record(event)
+                self._conclude(event.trial, conclude(state, event, now))
+        elif isinstance(event, AttemptStarted):
+            if state.runs(event.trial, event.attempt):
+                self._record(event)
+        elif isinstance(event, ConfigsSuggested):
+            # Nothing starts any more after the end; a resumed experiment asks anew.
+            if event.request in state.requests and state.ending is None:
+                suggestions = event.suggestions[: state.requests[event.request]]
+                self._record(replace(event, suggestions=suggestions))
         elif isinstance(event, InterruptRequested):
             self._record(event)
             self._on_interrupt(event)
+        elif isinstance(event, SessionStarted):
+            self._on_session_started(event)
+        elif isinstance(event, NodeLost):
+            self._on_node_lost(event, now)
+        elif isinstance(event, ReportRefused):
+            self._record(event)
         else:
-            self._record(event)  # type: ignore[arg-type]  # the remaining events are records as they are
+            raise TypeError(f"{type(event).__name__} is no event of an executor or a suggester.")
 
     def _on_report(self, event: TrialReported) -> None:
         event = with_anonymous_metric(self.objective, event)
         judgement = judge_report(self.state, event, is_strict=self.spec.is_strict_metric)
         if judgement.instead is not None:
-            self._record(judgement.instead)
-            self._record(AnswerReport(event.trial, event.attempt, event.step, judgement.decision))
-            if isinstance(judgement.instead, CheckpointSaved):
-                self._retain(event)
+            self._on_no_result(event, judgement)
             return
-        stop = self.state.stopping.get(event.trial)
         self.state.apply(event)
         trial = self.state.trials[event.trial]
         decision = judgement.decision
-        if stop is None and decision is CONTINUE:
+        if decision is CONTINUE:
             decision = self._decide(trial, event)
             if decision.verdict is Verdict.PAUSE and event.checkpoint is None:
                 decision = CONTINUE
@@ -168,7 +178,27 @@ class Experiment:
         self.stopper.observe(event)
         self._out.append(event)
         self._record(AnswerReport(event.trial, event.attempt, event.step, decision))
-        self._retain(event)
+        if event.checkpoint is not None:
+            self._retain(event.trial)
+
+    def _on_no_result(self, event: TrialReported, judgement: Judgement) -> None:
+        """Record and answer a report that becomes no result, and see to the folder that it brought."""
+        assert judgement.instead is not None
+        checkpoints = self.state.trials[event.trial].checkpoints
+        self._record(judgement.instead)
+        self._record(AnswerReport(event.trial, event.attempt, event.step, judgement.decision))
+        if isinstance(judgement.instead, CheckpointSaved):
+            replaced = [saved for saved in checkpoints if saved.step == event.step and saved.path != event.checkpoint]
+            for saved in replaced:
+                self._record(DeleteCheckpoint(event.trial, saved.path))
+            self._retain(event.trial)
+        elif judgement.decision.verdict is Verdict.STOP and event.checkpoint is not None:
+            # A refused attempt that may go on keeps its folder: its next report carries it again.
+            self._delete_unless_kept(event.trial, event.checkpoint)
+
+    def _delete_unless_kept(self, index: int, path: str) -> None:
+        if all(saved.path != path for saved in self.state.trials[index].checkpoints):
+            self._record(DeleteCheckpoint(index, path))
 
     def _decide(self, trial: Trial, event: TrialReported) -> Decision:
         """Stopper first, then scheduler. A stopper is often user code: what it raises fails the trial (F84)."""
@@ -180,33 +210,51 @@ class Experiment:
             return decision
         return self.scheduler.decide(trial, event)
 
-    def _retain(self, event: TrialReported) -> None:
-        if event.checkpoint is None:
-            return
-        for surplus in surplus_checkpoints(self.state.trials[event.trial].checkpoints, self.spec.checkpoint_policy):
-            self._record(DeleteCheckpoint(event.trial, surplus.path))
+    def _retain(self, index: int) -> None:
+        checkpoints, in_use = self.state.trials[index].checkpoints, self.state.in_use
+        for surplus in surplus_checkpoints(checkpoints, self.spec.checkpoint_policy, in_use=set(in_use.values())):
+            self._record(DeleteCheckpoint(index, surplus.path))
 
-    def _on_attempt_ended(self, event: AttemptEnded, now: float) -> None:
-        trial = self.state.trials[event.trial] if event.trial < len(self.state.trials) else None
-        if trial is None or event.attempt != trial.attempt or trial.status is not TrialStatus.RUNNING:
-            return
-        self._record(event)
-        conclusion = conclude(self.state, event, now)
+    def _conclude(self, index: int, conclusion: Conclusion) -> None:
+        started_from = self.state.in_use.get(index)
         self._record(
-            ConcludeAttempt(event.trial, event.attempt, conclusion.status, conclusion.reason, conclusion.not_before)
+            ConcludeAttempt(
+                index,
+                self.state.trials[index].attempt,
+                conclusion.status,
+                conclusion.reason,
+                conclusion.not_before,
+            )
         )
+        if started_from is not None:
+            self._retain(index)
         if conclusion.ends_experiment is not None and self.state.ending is None:
             self._end(EndReason.FAILED, conclusion.ends_experiment)
+
+    def _on_session_started(self, event: SessionStarted) -> None:
+        """What the driver before had told to end stays ended: a decision that was recorded holds."""
+        self._record(event)
+        for index in sorted(self.state.running):
+            self._conclude(index, conclude_as_told(self.state, self.state.trials[index]))
+
+    def _on_node_lost(self, event: NodeLost, now: float) -> None:
+        trials = [self.state.trials[index] for index in sorted(self.state.running)]
+        self._record(event)
+        for trial in trials:
+            if trial.placement is not None and trial.placement.node == event.node:
+                error = f"the node {event.node} is gone"
+                lost = AttemptEnded(trial.index, trial.attempt, AttemptOutcome.LOST, at=0.0, error=error)
+                self._conclude(trial.index, conclude(self.state, lost, now))
 
     def _on_interrupt(self, event: InterruptRequested) -> None:
         if self.state.ending is None:
             self._end(EndReason.INTERRUPTED, event.source)
+        assert self.state.ending is not None
+        status = status_at_end(self.state.ending.why)
         if event.level >= 2:
             for index in sorted(self.state.running):
-                trial = self.state.trials[index]
-                self._record(
-                    StopAttempt(index, trial.attempt, event.source, TrialStatus.INTERRUPTED, is_immediate=True)
-                )
+                attempt = self.state.trials[index].attempt
+                self._record(StopAttempt(index, attempt, event.source, status, is_immediate=True))
 
     # ------------------------------------------------------------ ends
 
@@ -220,37 +268,58 @@ class Experiment:
         elif spec.max_total_steps is not None and self.state.n_steps >= spec.max_total_steps:
             self._end(EndReason.STEP_BUDGET, f"{self.state.n_steps} of {spec.max_total_steps} steps are reported")
         else:
+            self._ask_stopper()
+
+    def _ask_stopper(self) -> None:
+        try:
             why = self.stopper.should_end()
+        except Exception as error:  # often user code; a rule that cannot be asked must not lose the run
+            self._end(EndReason.FAILED, f"{type(error).__name__} in the stop rule: {error}")
+        else:
             if why is not None:
                 self._end(EndReason.STOPPER, why)
 
-    def _finish_if_nothing_is_left(self) -> None:
+    def _finish_if_nothing_is_left(self, now: float) -> None:
+        """End where no event can come any more: all is done, or nothing that is left can ever start."""
         state = self.state
-        if state.running or state.pending or state.requests or state.paused:
+        if state.running or state.requests or any(at > now for at in state.not_before.values()):
             return
-        if self.spec.n_trials is not None and len(state.trials) >= self.spec.n_trials:
+        n_trials = len(state.trials)
+        if state.pending or state.paused:
+            n_left = f"{len(state.pending)} pending and {len(state.paused)} paused trials"
+            if self.state.pool.n_fitting(self.spec.resources) == 0:
+                self._end(
+                    EndReason.FAILED, f"no node is left for {n_left}: each asks for {self.spec.resources.words()}"
+                )
+            else:
+                self._end(EndReason.FAILED, f"nothing runs, and the scheduler holds every slot with {n_left}")
+        elif self.spec.n_trials is not None and n_trials >= self.spec.n_trials:
             self._end(EndReason.FINISHED, None)
         elif state.is_exhausted:
-            self._end(EndReason.EXHAUSTED, f"the searcher has no further config after {len(state.trials)} trials")
+            note = f": {state.exhausted_note}" if state.exhausted_note else ""
+            self._end(EndReason.EXHAUSTED, f"the searcher has no further config after {n_trials} trials{note}")
+        else:
+            what = "the searcher waits for news" if state.is_waiting else "no node can hold a trial"
+            self._end(EndReason.FAILED, f"nothing runs, and {what}")
 
     def _end(self, why: EndReason, detail: str | None) -> None:
+        """Start nothing more and stop what runs. Paused trials stay paused where the experiment may go on later."""
         self._record(EndExperiment(why, detail))
-        status = _STATUS_AT_END.get(why)
-        if status is None:
-            return
+        status = status_at_end(why)
         for index in sorted(self.state.running):
             if index not in self.state.answered:
                 reason = detail if why is not EndReason.INTERRUPTED and detail else why.value
                 self._record(StopAttempt(index, self.state.trials[index].attempt, reason, status))
-        for index in sorted(self.state.paused):
-            self._record(ConcludeAttempt(index, self.state.trials[index].attempt, status, detail or why.value))
+        if status is not TrialStatus.INTERRUPTED:
+            for index in sorted(self.state.paused):
+                self._conclude(index, Conclusion(status, detail or why.value))
 
     # ------------------------------------------------------------ starts
 
     def _fill_slots(self, now: float) -> None:
         """Give every free slot to the trial that should have it. Ends when no slot or nothing to start is left."""
-        limit = self.spec.max_concurrent_trials or math.inf
-        while len(self.state.running) < limit:
+        state, limit = self.state, self.spec.max_concurrent_trials or math.inf
+        while (state.pending or state.paused) and len(state.running) < limit:
             placement = self.state.pool.place(self.spec.resources)
             if placement is None:
                 return
@@ -272,47 +341,51 @@ class Experiment:
             )
 
     def _next_trial(self, now: float) -> int | None:
+        """What a free slot is for. Trials that lost theirs to a failure go on without the scheduler being asked."""
+        state = self.state
+        for index in islice(state.pending, state.n_begun):
+            if state.not_before.get(index, -math.inf) <= now:
+                return index
         while True:
-            action = self.scheduler.choose_next([self.state.trials[index] for index in sorted(self.state.paused)])
-            if isinstance(action, Thaw):
-                return action.trial
-            if isinstance(action, StopPaused):
-                trial = self.state.trials[action.trial]
-                self._record(ConcludeAttempt(trial.index, trial.attempt, TrialStatus.STOPPED, action.reason))
-                continue
+            action = self.scheduler.choose_next([state.trials[index] for index in sorted(state.paused)])
             if isinstance(action, Hold):
                 return None
-            return next((i for i in self.state.pending if self.state.not_before.get(i, -math.inf) <= now), None)
+            if isinstance(action, Thaw):
+                return self._paused(action.trial).index
+            if isinstance(action, StopPaused):
+                self._conclude(self._paused(action.trial).index, Conclusion(TrialStatus.STOPPED, action.reason))
+                continue
+            return next(islice(state.pending, state.n_begun, None), None)
 
-    def _ask_for_configs(self) -> None:
-        """Ask the searcher for as many configs as free slots could take, and `n_ahead` more, but never too many."""
+    def _paused(self, index: int) -> Trial:
+        if index not in self.state.paused:
+            paused = ", ".join(map(str, sorted(self.state.paused))) or "none"
+            raise TransitionError(f"The scheduler named trial {index} as a paused one; paused are {paused}.")
+        return self.state.trials[index]
+
+    def _ask_for_configs(self, now: float) -> None:
+        """Ask the searcher for as many configs as free slots could take, and `n_ahead` more, but never too many.
+
+        One request at a time: a second one would be answered from a history without the first one's trials.
+        """
         state = self.state
-        if state.is_exhausted:
+        n_left = math.inf if self.spec.n_trials is None else self.spec.n_trials - len(state.trials)
+        if n_left <= 0 or state.is_exhausted or state.requests or state.is_waiting:
             return
-        limit = self.spec.max_concurrent_trials or math.inf
-        free = self._n_free_slots() if len(state.running) < limit else 0
-        wanted = min(free, limit - len(state.running)) + self._n_ahead
-        asked = sum(state.requests.values())
-        ready = len(state.pending) - len(state.not_before) + asked
-        n = wanted - ready
-        if self.spec.n_trials is not None:
-            n = min(n, self.spec.n_trials - len(state.trials) - asked)
+        free = state.pool.n_fitting(self.spec.resources)
+        if self.spec.max_concurrent_trials is not None:
+            free = min(free, self.spec.max_concurrent_trials - len(state.running))
+        ready = len(state.pending) - sum(at > now for at in state.not_before.values())
+        n = int(min(free + self._n_ahead - ready, n_left))
         # Ahead of need, ask in batches: a request costs more than a sample.
         if n >= 1 and (ready < free or n > self._n_ahead // 2):
-            self._record(Suggest(request=state.n_requests + 1, n=int(n)))
-
-    def _n_free_slots(self) -> int:
-        """How many more trials would fit now; 0 means that the next one must wait for a slot."""
-        return self.state.pool.n_fitting(self.spec.resources)
+            self._record(Suggest(request=state.n_requests + 1, n=n))
 
 
 def check_spec(spec: ExperimentSpec) -> None:
     """Raise ConfigError for a budget or count that cannot be meant."""
     if spec.n_trials is not None and spec.n_trials < 0:
         raise ConfigError(f"num_samples gives {spec.n_trials} trials. Give a positive number, or -1 for endless.")
-    if spec.n_trials is None and spec.time_budget_s is None and spec.max_total_steps is None:
-        # Endless runs end with Ctrl-C or a stopper; that is what was asked for.
-        pass
     for name, value in (("time_budget_s", spec.time_budget_s), ("max_total_steps", spec.max_total_steps)):
         if value is not None and not value > 0:
             raise ConfigError(f"{name} is {value!r}. Give a positive number, or None for no limit.")

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from tunesmith.events import CONTINUE, CheckpointSaved, Decision, ReportRefused, TrialReported, Verdict
 from tunesmith.experiment.state import ExperimentState
-from tunesmith.trial import Objective, TrialStatus, metric_value
+from tunesmith.experiment.values import is_same
+from tunesmith.trial import Objective, metric_value
 from tunesmith.trialside.functions import ANONYMOUS_METRIC
 
 
@@ -26,14 +27,14 @@ def judge_report(state: ExperimentState, event: TrialReported, *, is_strict: boo
     Refused are reports of superseded attempts, reports after the one that ended the attempt, steps that do not grow,
     and a metric that is plainly misspelt (F8 to F10, F83 of the fault table).
     """
-    trial = state.trials[event.trial] if event.trial < len(state.trials) else None
-    if trial is None or event.attempt != trial.attempt or trial.status is not TrialStatus.RUNNING:
+    if not state.runs(event.trial, event.attempt):
         return _refuse(event, "the attempt is over", Verdict.STOP)
-    is_repeat = event.step == trial.step and event.metrics == trial.metrics
+    trial, told = state.trials[event.trial], state.answered.get(event.trial)
+    is_repeat = event.step == trial.step and is_same(event.metrics, trial.metrics)
     if is_repeat and event.checkpoint is not None:
         saved = CheckpointSaved(event.trial, event.attempt, event.step, event.checkpoint, event.at)
-        return Judgement(state.answered.get(event.trial, CONTINUE), saved)
-    if event.trial in state.answered:
+        return Judgement(CONTINUE if told is None else _again(told.decision), saved)
+    if told is not None:
         return _refuse(event, "the trial was told to stop", Verdict.STOP)
     if event.step <= trial.step:
         if is_repeat:
@@ -43,11 +44,11 @@ def judge_report(state: ExperimentState, event: TrialReported, *, is_strict: boo
     misspelt = _misspelt_metric(state, event) if is_strict else None
     if misspelt is not None:
         return _refuse(event, misspelt, Verdict.REFUSE)
+    if event.is_last:
+        return Judgement(Decision(Verdict.COMPLETE, "the trial said it is done"))
     stop = state.stopping.get(event.trial)
     if stop is not None:
         return Judgement(Decision(Verdict.STOP, "{why}", {"why": stop.reason}))
-    if event.is_last:
-        return Judgement(Decision(Verdict.COMPLETE, "the trial said it is done"))
     return Judgement(CONTINUE)
 
 
@@ -65,6 +66,11 @@ def with_anonymous_metric(objective: Objective | None, event: TrialReported) -> 
 def _refuse(event: TrialReported, why: str, verdict: Verdict) -> Judgement:
     refused = ReportRefused(event.trial, event.attempt, event.step, why)
     return Judgement(Decision(verdict, "{why}", {"why": why}), refused)
+
+
+def _again(decision: Decision) -> Decision:
+    """The same answer in words only: schedulers count a decision by its numbers, and this one was counted."""
+    return Decision(decision.verdict, "{why}", {"why": decision.words() or decision.verdict.value})
 
 
 def _misspelt_metric(state: ExperimentState, event: TrialReported) -> str | None:

@@ -18,6 +18,8 @@ class SlotPool:
         self._cpu = {node.name: node.cpu for node in nodes}
         self._gpus = {node.name: dict.fromkeys(node.gpus, 1.0) for node in nodes}
         self._custom = {node.name: dict(node.custom) for node in nodes}
+        #: The last answer of `n_fitting`, until something is taken or released: most passes change nothing here.
+        self._fitting: tuple[Resources, int] | None = None
 
     def check_possible(self, request: Resources) -> None:
         """Raise ResourceError if no node could hold the request even when empty, saying what was asked and what is."""
@@ -32,6 +34,8 @@ class SlotPool:
 
     def place(self, request: Resources) -> Placement | None:
         """Where the request fits now, without taking it; None if nowhere."""
+        if self.n_fitting(request) == 0:
+            return None
         for node in self.nodes:
             placement = place_on(_Free(node, self._cpu, self._gpus, self._custom), request)
             if placement is not None:
@@ -40,7 +44,17 @@ class SlotPool:
 
     def n_fitting(self, request: Resources) -> int:
         """How many such requests would fit at the same time, beside what is taken."""
-        return sum(_n_fitting_on(_Free(node, self._cpu, self._gpus, self._custom), request) for node in self.nodes)
+        if self._fitting is None or self._fitting[0] is not request:
+            free = (_Free(node, self._cpu, self._gpus, self._custom) for node in self.nodes)
+            self._fitting = (request, sum(_n_fitting_on(node, request) for node in free))
+        return self._fitting[1]
+
+    def drop(self, name: str) -> None:
+        """Take the node out; what was taken of it is gone with it."""
+        self.nodes = tuple(node for node in self.nodes if node.name != name)
+        self._fitting = None
+        for free in (self._cpu, self._gpus, self._custom):
+            free.pop(name, None)
 
     def take(self, placement: Placement) -> None:
         """Book the placement. It must fit: giving a slot twice is a defect."""
@@ -52,6 +66,7 @@ class SlotPool:
 
     def _book(self, placement: Placement, sign: float) -> None:
         name = placement.node
+        self._fitting = None
         if name not in self._cpu:
             return  # the node has left; what it held left with it
         self._cpu[name] += sign * placement.resources.cpu
@@ -80,6 +95,9 @@ class SlotPool:
             for gpu in node.gpus:
                 left = 1.0 - sum(placement.gpus.get(gpu, 0.0) for placement in mine)
                 assert abs(left - self._gpus[node.name][gpu]) < 1e-6 and left > -1e-6, (gpu, left)
+            for name, there_is in node.custom.items():
+                left = there_is - sum(placement.resources.custom.get(name, 0.0) for placement in mine)
+                assert abs(left - self._custom[node.name][name]) < 1e-6 and left > -1e-6, (name, left)
 
 
 class _Free:
@@ -125,11 +143,11 @@ def place_on(free: _Free, request: Resources) -> Placement | None:
 
 
 def _n_fitting_on(free: _Free, request: Resources) -> int:
-    counts = [free.custom.get(name, 0.0) / amount for name, amount in request.custom.items()]
-    if request.cpu > 0:
-        counts.append(free.cpu / request.cpu)
+    """At least 1 exactly where `place_on` finds a place: the same slack, so that neither rounds alone."""
+    amounts = [(free.custom.get(name, 0.0), amount) for name, amount in request.custom.items()]
+    counts = [int((left + _ROUNDING) / amount) for left, amount in [(free.cpu, request.cpu), *amounts] if amount > 0]
     if request.gpu >= 1.0:
-        counts.append(sum(share >= 1.0 - _ROUNDING for share in free.gpus.values()) / request.gpu)
+        counts.append(sum(share >= 1.0 - _ROUNDING for share in free.gpus.values()) // round(request.gpu))
     elif request.gpu > 0.0:
-        counts.append(sum(int(share / request.gpu + _ROUNDING) for share in free.gpus.values()))
-    return int(min(counts) + _ROUNDING)
+        counts.append(sum(int((share + _ROUNDING) / request.gpu) for share in free.gpus.values()))
+    return max(0, min(counts))

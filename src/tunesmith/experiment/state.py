@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -20,6 +19,7 @@ from tunesmith.events import (
     DeleteCheckpoint,
     EndExperiment,
     InterruptRequested,
+    NodeLost,
     Record,
     ReportRefused,
     SessionStarted,
@@ -29,19 +29,25 @@ from tunesmith.events import (
     TrialReported,
     Verdict,
 )
+from tunesmith.experiment.invariants import check_invariants
 from tunesmith.experiment.slots import SlotPool
-from tunesmith.resources import Placement
+from tunesmith.experiment.values import best_after, checkpoint_score, last_line
 from tunesmith.spec import ExperimentSpec
-from tunesmith.trial import (
-    AttemptOutcome,
-    Checkpoint,
-    Mode,
-    Objective,
-    Trial,
-    TrialStatus,
-    check_transition,
-    metric_value,
-)
+from tunesmith.trial import AttemptOutcome, Checkpoint, Objective, Trial, TrialStatus, check_transition
+
+_STATUS_AFTER = {
+    Verdict.STOP: TrialStatus.STOPPED,
+    Verdict.COMPLETE: TrialStatus.COMPLETED,
+    Verdict.PAUSE: TrialStatus.PAUSED,
+    Verdict.CLONE: TrialStatus.PENDING,
+}
+
+
+class Told(NamedTuple):
+    """An answer that ends an attempt, and the state it leaves the trial in."""
+
+    decision: Decision
+    status: TrialStatus
 
 
 class ExperimentState:
@@ -54,36 +60,64 @@ class ExperimentState:
         self.pool = SlotPool(())
         #: Indices of all and only the trials in state RUNNING.
         self.running: set[int] = set()
-        #: Indices of all and only the trials in state PENDING, in the order in which they are to start.
+        #: Indices of all and only the trials in state PENDING, in the order in which they are to start: those that
+        #: have begun before go first, since what was started is to be finished.
         self.pending: deque[int] = deque()
+        self.n_begun = 0  #: how many of `pending`, all at its front, have begun before
         #: Indices of all and only the trials in state PAUSED.
         self.paused: set[int] = set()
         #: Earliest start of pending trials that must wait, on the experiment's clock; a subset of `pending`.
         self.not_before: dict[int, float] = {}
-        #: What the attempt's last report was answered, where that ends it; a subset of `running`.
-        self.answered: dict[int, Decision] = {}
-        #: Attempts told to stop that have not been answered since; a subset of `running`.
+        #: What an attempt was answered that ends it, the first such answer; keys are a subset of `running`.
+        self.answered: dict[int, Told] = {}
+        #: Attempts told to stop that have not been answered since; a subset of `running`, disjoint from `answered`.
         self.stopping: dict[int, StopAttempt] = {}
+        #: The checkpoint that a running attempt started from, where there is one; keys are a subset of `running`.
+        self.in_use: dict[int, str] = {}
         #: Attempts that ended and wait for their conclusion; empty between passes.
         self.ended: dict[int, AttemptEnded] = {}
-        #: Suggest commands without an answer: request -> n.
+        #: Suggest commands without an answer: request -> n. At most one.
         self.requests: dict[int, int] = {}
         self.n_requests = 0
+        #: Counts what a searcher may learn from: results and conclusions.
+        self.n_news = 0
+        self._n_news_at_request = 0
+        #: `n_news` as of the last request, if it was answered with no config: ask again only when there is more.
+        self.waits_since: int | None = None
         self.is_exhausted = False
+        self.exhausted_note: str | None = None
         self.ending: EndExperiment | None = None
         self.interrupt_level = 0
         self.epoch = 0
         self.n_late_reports = 0
         self.n_steps = 0  #: results stored in this experiment, the unit of max_total_steps
         self.metrics_seen: dict[str, None] = {}  #: in the order of first appearance
-        #: Error line -> how many trials failed with it before any report. Emptied by the first report.
-        self.start_failures: dict[str, int] = {}
+        #: Whether any trial reported, or returned, in this session: then not all of them fail.
+        self.has_success = False
+        #: Error line -> the trials that failed with it before any report; empty once `has_success`.
+        self.start_failures: dict[str, set[int]] = {}
+        #: Losses of a trial since its last result; only of trials that are not over.
+        self.n_lost_in_a_row: dict[int, int] = {}
         #: Trials changed since they were last taken for the store.
         self.changed: set[int] = set()
 
     def apply(self, record: Record) -> None:
         """Fold one record."""
         _FOLDS[type(record)](self, record)
+
+    def find(self, index: int) -> Trial | None:
+        """The trial of this index, or None: events come from outside, and may be wrong."""
+        return self.trials[index] if 0 <= index < len(self.trials) else None
+
+    def runs(self, index: int, attempt: int) -> bool:
+        """Whether this attempt of this trial is running."""
+        trial = self.find(index)
+        return trial is not None and trial.attempt == attempt and trial.status is TrialStatus.RUNNING
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the searcher had no config, and nothing it could learn from has happened since it was asked."""
+        return self.waits_since is not None and self.waits_since == self.n_news
 
     def take_changed(self) -> list[Trial]:
         """The trials that changed since the last call, by index."""
@@ -94,22 +128,32 @@ class ExperimentState:
     # ------------------------------------------------------------ folds of events
 
     def _session_started(self, event: SessionStarted) -> None:
-        """A new driver: whatever ran under the old one is gone and will run again from its newest checkpoint."""
+        """A new driver: whatever ran under the old one is gone and will run again from its newest checkpoint.
+
+        Except what had been told to end: those trials stay RUNNING, without a place, until the records that follow
+        conclude them as they were told.
+        """
         self.epoch = event.epoch
-        for trial in reversed(self.trials):
-            if trial.status in (TrialStatus.RUNNING, TrialStatus.INTERRUPTED):
+        for trial in self.trials:
+            if trial.index in self.running and self.status_told(trial.index) is not None:
+                self._set(trial.index, placement=None)
+            elif trial.status in (TrialStatus.RUNNING, TrialStatus.INTERRUPTED):
                 self._set(trial.index, status=TrialStatus.PENDING, placement=None, stop_asked=None, reason=None)
+                self.answered.pop(trial.index, None)
+                self.stopping.pop(trial.index, None)
         self.pool = SlotPool(event.nodes)
-        self.requests.clear()
-        self.answered.clear()
-        self.stopping.clear()
-        self.not_before.clear()
-        self.ending, self.interrupt_level, self.is_exhausted = None, 0, False
+        for forgotten in (self.ended, self.requests, self.not_before, self.in_use, self.n_lost_in_a_row):
+            forgotten.clear()
+        self.ending, self.interrupt_level = None, 0
+        self.waits_since, self.is_exhausted, self.exhausted_note = None, False, None
+        self.has_success = False
         self.start_failures.clear()
 
     def _configs_suggested(self, event: ConfigsSuggested) -> None:
         self.requests.pop(event.request, None)
         self.is_exhausted = event.is_exhausted
+        self.exhausted_note = event.note if event.is_exhausted else None
+        self.waits_since = None if event.suggestions or event.is_exhausted else self._n_news_at_request
         for suggestion in event.suggestions:
             index = len(self.trials)
             trial = Trial(
@@ -125,30 +169,18 @@ class ExperimentState:
 
     def _attempt_started(self, event: AttemptStarted) -> None:
         trial = self.trials[event.trial]
-        if event.attempt != trial.attempt or trial.status is not TrialStatus.RUNNING:
-            return
         started_at = event.at if trial.started_at is None else trial.started_at
         self._set(trial.index, pid=event.pid, node=event.node, started_at=started_at)
 
     def _trial_reported(self, event: TrialReported) -> None:
         trial = self.trials[event.trial]
-        best_value, best_step = self._best_after(trial, event)
-        checkpoints = trial.checkpoints
-        if event.checkpoint is not None:
-            saved = Checkpoint(
-                path=event.checkpoint,
-                step=event.step,
-                attempt=event.attempt,
-                score=self._score(event.metrics, event.step, event.time_total_s),
-                time_total_s=event.time_total_s,
-                metrics=event.metrics,
-                best_value=best_value,
-                best_step=best_step,
-            )
-            checkpoints = (*checkpoints, saved)
+        best_value, best_step = best_after(self.objective, trial, event)
         self.n_steps += 1
-        if self.start_failures:
-            self.start_failures.clear()
+        self.n_news += 1
+        if not self.has_success:
+            self._note_success()
+        if self.n_lost_in_a_row:
+            self.n_lost_in_a_row.pop(trial.index, None)
         for name in event.metrics:
             if name not in self.metrics_seen:
                 self.metrics_seen[name] = None
@@ -161,37 +193,46 @@ class ExperimentState:
             reported_at=event.at,
             best_value=best_value,
             best_step=best_step,
-            checkpoints=checkpoints,
         )
+        if event.checkpoint is not None:
+            self._add_checkpoint(trial.index, event.checkpoint)
 
     def _checkpoint_saved(self, event: CheckpointSaved) -> None:
-        trial = self.trials[event.trial]
+        self._add_checkpoint(event.trial, event.checkpoint)
+
+    def _add_checkpoint(self, index: int, path: str) -> None:
+        """The folder was saved for the trial's last step; it takes the place of another one of that step."""
+        trial = self.trials[index]
+        metrics = trial.metrics or {}
         saved = Checkpoint(
-            path=event.checkpoint,
-            step=event.step,
-            attempt=event.attempt,
-            score=self._score(trial.metrics or {}, event.step, trial.time_total_s),
+            path=path,
+            step=trial.step,
+            attempt=trial.attempt,
+            score=checkpoint_score(
+                self.spec.checkpoint_policy, self.objective, metrics, trial.step, trial.time_total_s
+            ),
             time_total_s=trial.time_total_s,
             metrics=trial.metrics,
             best_value=trial.best_value,
             best_step=trial.best_step,
         )
-        earlier = tuple(other for other in trial.checkpoints if other.step != event.step)
-        self._set(trial.index, checkpoints=(*earlier, saved))
+        earlier = tuple(other for other in trial.checkpoints if other.step != trial.step)
+        self._set(index, checkpoints=(*earlier, saved))
 
     def _report_refused(self, event: ReportRefused) -> None:
         self.n_late_reports += 1
 
     def _attempt_ended(self, event: AttemptEnded) -> None:
         trial = self.trials[event.trial]
-        if event.attempt != trial.attempt or trial.status is not TrialStatus.RUNNING:
-            return
         self.ended[trial.index] = event
         was_told = trial.index in self.answered or trial.index in self.stopping
         is_failure = event.outcome.is_failure and not was_told
-        if is_failure and trial.n_reports == 0 and event.error:
-            line = last_line(event.error)
-            self.start_failures[line] = self.start_failures.get(line, 0) + 1
+        if event.outcome is AttemptOutcome.RETURNED and not self.has_success:
+            self._note_success()
+        if is_failure and trial.n_reports == 0 and event.error and not self.has_success:
+            self.start_failures.setdefault(last_line(event.error), set()).add(trial.index)
+        if event.outcome is AttemptOutcome.LOST or (event.outcome is AttemptOutcome.STOPPED and not was_told):
+            self.n_lost_in_a_row[trial.index] = self.n_lost_in_a_row.get(trial.index, 0) + 1
         self._set(
             trial.index,
             ended_at=event.at,
@@ -204,9 +245,20 @@ class ExperimentState:
     def _interrupt_requested(self, event: InterruptRequested) -> None:
         self.interrupt_level = max(self.interrupt_level, event.level)
 
+    def _node_lost(self, event: NodeLost) -> None:
+        """The node and what it had to give are gone; the records that follow conclude its attempts."""
+        self.pool.drop(event.node)
+        for index in self.running:
+            trial = self.trials[index]
+            if trial.placement is not None and trial.placement.node == event.node:
+                self.n_lost_in_a_row[index] = self.n_lost_in_a_row.get(index, 0) + 1
+                self._set(index, n_losses=trial.n_losses + 1)
+
     # ------------------------------------------------------------ folds of commands
 
     def _suggest(self, command: Suggest) -> None:
+        self._n_news_at_request = self.n_news
+        self.waits_since = None
         self.n_requests = max(self.n_requests, command.request)
         self.requests[command.request] = command.n
 
@@ -216,6 +268,8 @@ class ExperimentState:
         start = next((saved for saved in trial.checkpoints if saved.path == command.checkpoint), None)
         kept = tuple(saved for saved in trial.checkpoints if saved.step <= command.start_step)
         self.not_before.pop(trial.index, None)
+        if command.checkpoint is not None:
+            self.in_use[trial.index] = command.checkpoint
         self._set(
             trial.index,
             status=TrialStatus.RUNNING,
@@ -233,12 +287,20 @@ class ExperimentState:
         )
 
     def _answer_report(self, command: AnswerReport) -> None:
-        if command.decision.verdict in (Verdict.CONTINUE, Verdict.REFUSE):
+        """An answer that ends the attempt; the first one stands. Answers to superseded attempts change nothing."""
+        decision = command.decision
+        if decision.verdict in (Verdict.CONTINUE, Verdict.REFUSE) or command.trial in self.answered:
             return
-        self.stopping.pop(command.trial, None)
-        self.answered[command.trial] = command.decision
+        if not self.runs(command.trial, command.attempt):
+            return
+        stop = self.stopping.pop(command.trial, None)
+        status = _STATUS_AFTER[decision.verdict]
+        if stop is not None and decision.verdict is Verdict.STOP:
+            status = stop.status_after
+        self.answered[command.trial] = Told(decision, status)
 
     def _stop_attempt(self, command: StopAttempt) -> None:
+        """An attempt that was answered already ends as it was answered."""
         if command.trial not in self.answered:
             self.stopping[command.trial] = command
         self._set(command.trial, stop_asked=command.reason)
@@ -248,6 +310,10 @@ class ExperimentState:
         self.ended.pop(index, None)
         self.answered.pop(index, None)
         self.stopping.pop(index, None)
+        self.in_use.pop(index, None)
+        self.n_news += 1
+        if command.status.is_over:
+            self.n_lost_in_a_row.pop(index, None)
         if command.not_before is not None:
             self.not_before[index] = command.not_before
         self._set(index, status=command.status, placement=None, stop_asked=None, reason=command.reason)
@@ -259,17 +325,24 @@ class ExperimentState:
     def _end_experiment(self, command: EndExperiment) -> None:
         self.ending = command
 
-    def _nothing(self, record: Record) -> None:
-        """A record that is kept for people."""
-
     # ------------------------------------------------------------ helpers
+
+    def status_told(self, index: int) -> TrialStatus | None:
+        """The final or paused state that a running attempt was told to leave its trial in; None if it may go on."""
+        told, stop = self.answered.get(index), self.stopping.get(index)
+        status = told.status if told is not None else stop.status_after if stop is not None else None
+        return None if status in (TrialStatus.INTERRUPTED, TrialStatus.PENDING) else status
+
+    def _note_success(self) -> None:
+        self.has_success = True
+        self.start_failures.clear()
 
     def _set(self, index: int, **changes: object) -> None:
         old = self.trials[index]
         new = replace(old, **changes)
         if new.status is not old.status:
             check_transition(old, new.status)
-            self._move(index, old.status, new.status)
+            self._move(old, new.status)
         if new.placement is not old.placement:
             if old.placement is not None:
                 self.pool.release(old.placement)
@@ -278,71 +351,31 @@ class ExperimentState:
         self.trials[index] = new
         self.changed.add(index)
 
-    def _move(self, index: int, old: TrialStatus, new: TrialStatus) -> None:
-        if old is TrialStatus.RUNNING:
+    def _move(self, trial: Trial, target: TrialStatus) -> None:
+        index, has_begun = trial.index, trial.attempt > 0
+        if trial.status is TrialStatus.RUNNING:
             self.running.discard(index)
-        elif old is TrialStatus.PENDING:
+        elif trial.status is TrialStatus.PENDING:
             self.pending.remove(index)
-        elif old is TrialStatus.PAUSED:
+            self.n_begun -= has_begun
+        elif trial.status is TrialStatus.PAUSED:
             self.paused.discard(index)
-        if new is TrialStatus.RUNNING:
+        if target is TrialStatus.RUNNING:
             self.running.add(index)
-        elif new is TrialStatus.PAUSED:
+        elif target is TrialStatus.PAUSED:
             self.paused.add(index)
-        elif new is TrialStatus.PENDING:
-            # A trial that has begun goes before one that has not: finish what was started.
-            self.pending.appendleft(index)
-
-    def _best_after(self, trial: Trial, event: TrialReported) -> tuple[float | None, int | None]:
-        if self.objective is None:
-            return trial.best_value, trial.best_step
-        value = metric_value(event.metrics, event.step, event.time_total_s, self.objective.metric)
-        if value is None or math.isnan(value):
-            return trial.best_value, trial.best_step
-        if trial.best_value is None or self.objective.mode.is_better(value, trial.best_value):
-            return value, event.step
-        return trial.best_value, trial.best_step
-
-    def _score(self, metrics: dict[str, float], step: int, time_total_s: float) -> float | None:
-        """What retention ranks a checkpoint by, smaller is better."""
-        policy, objective = self.spec.checkpoint_policy, self.objective
-        if policy.score_metric is not None:
-            metric, mode = policy.score_metric, policy.score_mode
-        elif objective is not None:
-            metric, mode = objective.metric, objective.mode
-        else:
-            metric, mode = "training_iteration", Mode.MAX
-        value = metric_value(metrics, step, time_total_s, metric)
-        return None if value is None or math.isnan(value) else mode.as_loss(value)
+        elif target is TrialStatus.PENDING:
+            self.pending.insert(self.n_begun if has_begun else len(self.pending), index)
+            self.n_begun += has_begun
 
     def check_invariants(self) -> None:
         """Every sentence beside an attribute above holds."""
-        by_status = {status: {t.index for t in self.trials if t.status is status} for status in TrialStatus}
-        assert self.running == by_status[TrialStatus.RUNNING], "running"
-        assert set(self.pending) == by_status[TrialStatus.PENDING], "pending"
-        assert len(self.pending) == len(set(self.pending)), "a trial is queued twice"
-        assert self.paused == by_status[TrialStatus.PAUSED], "paused"
-        assert set(self.not_before) <= set(self.pending), "not_before"
-        assert set(self.answered) <= self.running, "answered"
-        assert set(self.stopping) <= self.running, "stopping"
-        assert not set(self.answered) & set(self.stopping), "answered and stopping"
-        for index, trial in enumerate(self.trials):
-            assert trial.index == index
-            assert (trial.placement is not None) == (trial.status is TrialStatus.RUNNING), trial
-            assert all(a.step < b.step for a, b in zip(trial.checkpoints, trial.checkpoints[1:], strict=False)), trial
-        held: Sequence[Placement] = [t.placement for t in self.trials if t.placement is not None]
-        self.pool.check_invariants(held)
+        check_invariants(self)
 
 
 def trial_id(experiment_id: str, index: int) -> str:
     """Ray Tune's form: 5 hexadecimal digits of the experiment and the trial's number."""
     return f"{experiment_id[:5]}_{index:05d}"
-
-
-def last_line(error: str) -> str:
-    """The line of a traceback that names the error."""
-    lines = [line for line in error.strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""
 
 
 _FOLDS: dict[type, Callable[[ExperimentState, Any], None]] = {
@@ -354,6 +387,7 @@ _FOLDS: dict[type, Callable[[ExperimentState, Any], None]] = {
     ReportRefused: ExperimentState._report_refused,
     AttemptEnded: ExperimentState._attempt_ended,
     InterruptRequested: ExperimentState._interrupt_requested,
+    NodeLost: ExperimentState._node_lost,
     Suggest: ExperimentState._suggest,
     StartAttempt: ExperimentState._start_attempt,
     AnswerReport: ExperimentState._answer_report,

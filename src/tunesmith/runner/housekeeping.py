@@ -24,8 +24,8 @@ class Housekeeper:
     def delete(self, command: DeleteCheckpoint) -> None:
         """Delete the command's folder, soon. A path outside the experiment's trials is a defect and is refused."""
         path = self._folder / command.path
-        if not path.resolve().is_relative_to(self._folder / "trials"):
-            _log.error("%s is not inside the experiment; it is not deleted.", path)
+        if self._folder / "trials" not in path.resolve().parent.parents:  # trials/<trial>/<checkpoint>, or deeper
+            _log.error("%s is no checkpoint of the experiment; it is not deleted.", path)
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="tunesmith-housekeeper", daemon=True)
@@ -33,10 +33,11 @@ class Housekeeper:
         self._paths.put(path)
 
     def close(self) -> None:
-        """Finish what was asked."""
+        """Finish what was asked. Idempotent."""
         if self._thread is not None:
             self._paths.put(None)
             self._thread.join()
+            self._thread = None
 
     def _run(self) -> None:
         while (path := self._paths.get()) is not None:

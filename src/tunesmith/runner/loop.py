@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from tunesmith.clock import Clock
+from tunesmith.errors import TunesmithError
 from tunesmith.events import Command, DeleteCheckpoint, Event, SessionStarted, Suggest
 from tunesmith.experiment import Experiment
 from tunesmith.protocols import Executor, Store
@@ -30,6 +31,8 @@ class Loop:
         self.experiment = experiment
         self._store, self._executor, self._suggester, self._clock = store, executor, suggester, clock
         self._delete_checkpoint, self._after_pass = delete_checkpoint, after_pass
+        #: What ended the loop in the middle of a pass: the state is then ahead of the log, and must not go on.
+        self._failure: BaseException | None = None
 
     def run(self, epoch: int) -> None:
         """Start a session under the lease's epoch and go on until the experiment is done."""
@@ -42,6 +45,15 @@ class Loop:
 
     def handle(self, events: Sequence[Event]) -> None:
         """One pass. Also called from within `executor.wait` by an executor that runs trials in this thread."""
+        if self._failure is not None:
+            raise TunesmithError(f"The loop has failed and cannot go on: {self._failure!r}.") from self._failure
+        try:
+            self._pass(events)
+        except BaseException as error:
+            self._failure = error
+            raise
+
+    def _pass(self, events: Sequence[Event]) -> None:
         records = self.experiment.handle(events, now=self._clock.now())
         if not records:
             return

@@ -6,10 +6,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from tunesmith.events import ConfigsSuggested, Event, Suggest
+import msgspec
+
+from tunesmith.errors import ConfigError
+from tunesmith.events import ConfigsSuggested, Event, Suggest, Suggestion
 from tunesmith.protocols import Exhausted, History, Searcher, Wait
 from tunesmith.rng import generator
 from tunesmith.searchers import RandomSearch
@@ -28,34 +31,63 @@ class Suggester(Protocol):
 
 
 def answer(searcher: Searcher, command: Suggest, history: History) -> ConfigsSuggested:
-    """The searcher's answer as an event. A searcher that raises is replaced by random search for this request (F84)."""
-    begin = time.process_time()
+    """The searcher's answer as an event; whatever the searcher does, there is one.
+
+    Random search answers in place of a searcher that raises, proposes what does not fit the space, or waits for news
+    while nothing is open that could bring any (F84). Where that fails too, nothing can be proposed any more.
+    """
+    begin = time.thread_time()
     note: str | None = None
     try:
-        found = searcher.suggest(history, generator(history.seed, "suggest", command.request), command.n)
-        if not isinstance(found, Exhausted | Wait):
-            for suggestion in found:
-                history.space.check(suggestion.config)
+        found = _suggested(searcher, command, history)
     except Exception as error:
         note = f"{type(searcher).__name__} failed and random search answered instead: {type(error).__name__}: {error}"
         _log.warning(note, exc_info=True)
-        found = RandomSearch().suggest(history, generator(history.seed, "fallback", command.request), command.n)
-    cpu_s = time.process_time() - begin
+        try:
+            found = RandomSearch().suggest(history, generator(history.seed, "fallback", command.request), command.n)
+        except Exception as second:
+            _log.error("Random search failed too.", exc_info=True)
+            found = Exhausted(f"{note}; random search failed too: {type(second).__name__}: {second}")
+    cpu_s = time.thread_time() - begin
     if isinstance(found, Exhausted | Wait):
         is_exhausted = isinstance(found, Exhausted)
         return ConfigsSuggested(command.request, (), is_exhausted=is_exhausted, cpu_s=cpu_s, note=found.reason)
     return ConfigsSuggested(command.request, tuple(found), cpu_s=cpu_s, note=note)
 
 
-class InlineSuggester:
-    """Asks at once, in the loop: for simulations (at a virtual cost) and for trials that run inline."""
+def _suggested(searcher: Searcher, command: Suggest, history: History) -> Sequence[Suggestion] | Exhausted | Wait:
+    """What the searcher says, checked: at most `n` configs, all of them in the space."""
+    found = searcher.suggest(history, generator(history.seed, "suggest", command.request), command.n)
+    if isinstance(found, Exhausted):
+        return found
+    if not isinstance(found, Wait):
+        suggestions = list(found)[: command.n]
+        for suggestion in suggestions:
+            history.space.check(suggestion.config)
+        if suggestions:
+            return suggestions
+        found = Wait("it proposed nothing")
+    if all(trial.status.is_over for trial in history.trials):
+        raise ConfigError(f"It waits for news while no trial is open that could bring any: {found.reason}.")
+    return found
 
-    def __init__(self, searcher: Searcher, post: Callable[[Event, float], None], *, cost_s: float = 0.0) -> None:
+
+class InlineSuggester:
+    """Asks at once, in the loop: for simulations (at a stated virtual cost) and for trials that run inline."""
+
+    def __init__(
+        self, searcher: Searcher, post: Callable[[Event, float], None], *, cost_s: float | None = None
+    ) -> None:
+        """Args: cost_s: virtual seconds that each answer takes, recorded as its cost; None: it is measured."""
         self._searcher, self._post, self._cost_s = searcher, post, cost_s
 
     def ask(self, command: Suggest, history: History) -> None:
         """See Suggester."""
-        self._post(answer(self._searcher, command, history), self._cost_s)
+        event = answer(self._searcher, command, history)
+        if self._cost_s is None:
+            self._post(event, 0.0)
+        else:
+            self._post(msgspec.structs.replace(event, cpu_s=self._cost_s), self._cost_s)
 
     def close(self) -> None:
         """Nothing to close."""

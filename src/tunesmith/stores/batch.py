@@ -83,6 +83,7 @@ class Batch:
         self.states: list[tuple[Any, ...]] = []
         self.configs: list[tuple[int, str]] = []
         self.others: list[tuple[str, tuple[Any, ...]]] = []  #: statements that depend on order, after all rows
+        self.has_deletion = False  #: of a checkpoint's folder, once this is committed
         self.rests: dict[int, tuple[Any, ...]] = {}
         self.known_configs: dict[int, dict[str, Any]] = {}
         self.started: dict[int, bytes] = {}
@@ -250,6 +251,7 @@ class BatchEncoder:
 
     def _deleted(self, batch: Batch, record: DeleteCheckpoint, trials: Sequence[Trial]) -> None:
         self._log(batch, record)
+        batch.has_deletion = True
         batch.others.append((DROP_CHECKPOINT, (record.trial, plain_text(record.path))))
 
     def _session(self, batch: Batch, record: SessionStarted, trials: Sequence[Trial]) -> None:

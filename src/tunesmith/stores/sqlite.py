@@ -32,7 +32,7 @@ from tunesmith.stores.connection import (
     store_error,
 )
 from tunesmith.stores.rows import LogPages, last_seq, stored_spec
-from tunesmith.stores.schema import back_up, check_version, create_schema, migrate
+from tunesmith.stores.schema import back_up, check_version, create_schema, migrate, sync_folder
 from tunesmith.trial import Trial
 
 SYNC_INTERVAL_S = 1.0
@@ -124,14 +124,21 @@ class SqliteStore:
         Raises: LeaseError when another driver has taken over.
         """
         connection = self._usable()
-        with clear_errors(self.path), connection:
+        with clear_errors(self.path):
             cursor = connection.cursor()
-            leases.check_epoch(cursor, self.epoch)
-            cursor.execute(
-                "UPDATE experiment SET n_trials = ?, searcher = ?, scheduler = ?, spec = ?",
-                (spec.n_trials, plain_text(spec.searcher_name), plain_text(spec.scheduler_name), spec_text(spec)),
-            )
+            cursor.execute("BEGIN IMMEDIATE")  # a read that became a write would fail at once, whatever the timeout
+            try:
+                leases.check_epoch(cursor, self.epoch)
+                cursor.execute(
+                    "UPDATE experiment SET n_trials = ?, searcher = ?, scheduler = ?, spec = ?",
+                    (spec.n_trials, plain_text(spec.searcher_name), plain_text(spec.scheduler_name), spec_text(spec)),
+                )
+                cursor.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    cursor.execute("ROLLBACK")
         self.spec = spec
+        self._sync_later()
 
     def last_seq(self) -> int:
         """Sequence number of the newest record; 0 in an empty log."""
@@ -153,11 +160,16 @@ class SqliteStore:
         if os.getpid() != self._pid:
             _foreign_connections.append(connection)
             return
-        if self._timer is not None:
-            self._timer.cancel()
-        with suppress(apsw.Error):  # what was acknowledged is stored; an unreleased lease is checked at the next open
-            if self._broken is None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        if self._broken is None:
+            with suppress(
+                apsw.Error
+            ):  # what was acknowledged is stored; an unreleased lease is checked at the next open
                 leases.release(connection, self.epoch, wall=self._clock.wall())
+            if self._is_wal and not self._is_full:
+                self._sync_wal(self._synced_at)  # beside a reader, SQLite leaves the WAL where it is, as it is
         with suppress(apsw.Error):
             connection.close()
 
@@ -171,7 +183,8 @@ class SqliteStore:
 
     def _commit(self, connection: apsw.Connection, batch: Batch) -> None:
         cursor = self._cursor
-        is_sync = self._is_wal and not self._is_full and self._clock.now() - self._synced_at >= SYNC_INTERVAL_S
+        is_due = _must_sync(batch) or self._clock.now() - self._synced_at >= SYNC_INTERVAL_S
+        is_sync = is_due and self._is_wal and not self._is_full
         if is_sync:
             cursor.execute("PRAGMA synchronous = FULL")
         try:
@@ -186,23 +199,33 @@ class SqliteStore:
                 cursor.execute("PRAGMA synchronous = NORMAL")
         if is_sync:
             self._synced_at = self._clock.now()
-        elif self._is_wal and not self._is_full and self._timer is None:
+            timer, self._timer = self._timer, None  # what it was to sync is synced; the next commit starts its own
+            if timer is not None:
+                timer.cancel()
+        else:
             self._sync_later()
 
     def _sync_later(self) -> None:
         """See to it that the last commits before a quiet time are on the disk within the second too."""
+        if not self._is_wal or self._is_full or self._timer is not None:
+            return
         self._timer = threading.Timer(SYNC_INTERVAL_S, self._sync_wal, (self._synced_at,))
         self._timer.daemon = True
         self._timer.start()
 
     def _sync_wal(self, synced_at: float) -> None:
-        self._timer = None
-        if self._synced_at != synced_at or self._connection is None:
-            return  # a later commit has synced the file already
+        """Sync the WAL, unless a commit did since `synced_at`; on the timer's thread, or when the store is closed."""
+        if self._synced_at != synced_at:
+            return  # that commit has cancelled this timer, too late; what came after it has a timer of its own
+        self._timer = None  # first, so that a commit from now on starts the next one
         try:
             # The WAL carries no locks, so that closing it here drops none (unlike the database file itself).
-            descriptor = os.open(f"{self.path}-wal", os.O_RDONLY)
+            descriptor = os.open(f"{self.path}-wal", os.O_RDWR)
         except FileNotFoundError:
+            return
+        except OSError:  # out of descriptors: nothing was tried on the file, so it is sound to try again
+            if self._connection is not None:
+                self._sync_later()
             return
         try:
             os.fsync(descriptor)
@@ -249,7 +272,7 @@ def create_store(
     _durability(durability)
     path = Path(folder).expanduser().resolve() / DATABASE_NAME
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_folder(path.parent)
         draft = path.with_name(f".{DATABASE_NAME}.{secrets.token_hex(4)}")
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
     except OSError as error:
@@ -287,6 +310,14 @@ def _durability(word: str) -> Durability:
         raise ConfigError(f"durability is {word!r}. Give 'normal' or 'full'.") from None
 
 
+def _must_sync(batch: Batch) -> bool:
+    """Whether what is done after the commit cannot be undone, so that the commit itself must be on the disk first.
+
+    A deleted checkpoint is: should a power loss take the row that replaced it, nothing would be left to go on from.
+    """
+    return batch.has_deletion
+
+
 def _take_over(connection: apsw.Connection, path: Path, *, is_takeover: bool, wall: float) -> leases.Lease:
     """The new lease, after damage was looked for where the last driver did not close cleanly."""
     before = leases.latest_lease(connection)
@@ -320,6 +351,15 @@ def _write_draft(draft: Path, spec: ExperimentSpec, *, is_wal: bool) -> None:
         connection.close()
 
 
+def _make_folder(folder: Path) -> None:
+    """Make the folder where it is missing, with those around it, and make their names durable."""
+    new = [part for part in (folder, *folder.parents) if not part.exists()] or [folder]
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for part in new:
+        with suppress(PermissionError):  # a folder around it that may be passed but not read: nothing more can be done
+            sync_folder(part.parent)
+
+
 def _publish(draft: Path, path: Path) -> None:
     """Give the complete file its name, never over another one, and make the name durable."""
     try:
@@ -330,8 +370,4 @@ def _publish(draft: Path, path: Path) -> None:
         if path.exists():
             raise StoreError(f"{path} exists already. Open it with open_store(), or give another folder.") from None
         draft.rename(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)

@@ -50,7 +50,7 @@ def get_session() -> Session | None:
     Raises: DriverLost in a process of a trial whose driver is gone.
     """
     session = _context_session.get() or _process_session
-    if session is None and SOCKET_VARIABLE in os.environ:
+    if session is None and TRIAL_VARIABLE in os.environ:
         return attach_from_environment()
     return session
 
@@ -67,7 +67,7 @@ def attach_from_environment() -> Session | None:
     """
     global _process_session
     with _lock:
-        if _process_session is None and SOCKET_VARIABLE in os.environ:
+        if _process_session is None and TRIAL_VARIABLE in os.environ:  # a template has the socket but no trial
             channel = SocketChannel(
                 os.environ[SOCKET_VARIABLE],
                 int(os.environ[TRIAL_VARIABLE]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import faulthandler
 import os
-import random
 import signal
 import sys
 import threading
@@ -14,7 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tunesmith.executors.processes.isolation import THREAD_COUNT_VARIABLES, adopt_orphans, die_with_parent
+from tunesmith.executors.processes.isolation import (
+    THREAD_COUNT_VARIABLES,
+    adopt_orphans,
+    be_killed_first,
+    die_with_parent,
+    flush_output,
+)
+from tunesmith.executors.processes.seeding import seed_generators
 from tunesmith.trialside.call import InvalidConfig, run_trainable
 from tunesmith.trialside.channel import Answer, DriverLost, Outcome, SocketChannel
 from tunesmith.trialside.current import (
@@ -26,7 +32,15 @@ from tunesmith.trialside.current import (
 )
 from tunesmith.trialside.session import Session, TrialFacts, TrialStopped
 
-_EXIT_RETURNED, _EXIT_RAISED, _EXIT_STOPPED, _EXIT_ORPHANED = 0, 1, 0, 75
+_EXIT_ORPHANED = 75
+_EXIT_CODES: dict[Outcome | None, int] = {
+    "returned": 0,
+    "stopped": 0,
+    "raised": 1,
+    "exited": 1,
+    "invalid": 1,
+    None: _EXIT_ORPHANED,
+}
 
 
 def run_forked(facts: dict[str, Any], trainable: Any, parent: int) -> None:
@@ -40,16 +54,24 @@ def run_forked(facts: dict[str, Any], trainable: Any, parent: int) -> None:
 def run_attempt(facts: dict[str, Any], trainable: Any) -> None:
     """Set up the process, run the trainable and exit."""
     adopt_orphans()
+    be_killed_first()
     _redirect_output(facts["log"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _set_environment(facts)
     _limit_threads(facts)
-    _seed_generators(facts["seed"])
+    seed_generators(facts["seed"])
     channel = _connect(facts)
     reporting = _ImportReporter(channel) if facts["wants_imports"] else channel
     session = Session(TrialFacts.from_welcome(facts), reporting)
     set_session(session)
-    _exit(_run(trainable, session, channel, facts))
+    own_pid = os.getpid()
+    outcome, error = _run(trainable, session, facts)
+    if error is not None:
+        _print_error(error)
+    if os.getpid() == own_pid:
+        _exit(_say(channel, outcome, error))
+    flush_output()  # a child that the function forked, and that came back here instead of exiting
+    os._exit(_EXIT_CODES[outcome])
 
 
 def _connect(facts: dict[str, Any]) -> SocketChannel:
@@ -60,8 +82,8 @@ def _connect(facts: dict[str, Any]) -> SocketChannel:
         os._exit(_EXIT_ORPHANED)
 
 
-def _run(trainable: Any, session: Session, channel: SocketChannel, facts: dict[str, Any]) -> int:
-    """The exit status; how it ended has been said on the channel."""
+def _run(trainable: Any, session: Session, facts: dict[str, Any]) -> tuple[Outcome | None, str | None]:
+    """How it ended, and the error if there is one; None: without a driver."""
     try:
         run_trainable(
             trainable,
@@ -70,33 +92,40 @@ def _run(trainable: Any, session: Session, channel: SocketChannel, facts: dict[s
             checkpoint_at_end=facts["checkpoint_at_end"],
         )
     except TrialStopped:
-        return _say(channel, "stopped", _EXIT_STOPPED)
+        return "stopped", None
     except DriverLost:
-        return _EXIT_ORPHANED
+        return None, None
     except InvalidConfig:
-        return _say(channel, "invalid", _EXIT_RAISED, traceback.format_exc())
+        return "invalid", traceback.format_exc()
     except SystemExit as error:
-        return _say(
-            channel, "exited", _EXIT_RAISED, f"The function called sys.exit({error.code!r}), it did not return."
-        )
+        return "exited", f"The function called sys.exit({error.code!r}), it did not return."
     except BaseException:
-        return _say(channel, "raised", _EXIT_RAISED, traceback.format_exc())
+        return "raised", traceback.format_exc()
     # A function may have swallowed its stop and returned.
-    return _say(channel, "returned" if session.stop is None else "stopped", _EXIT_RETURNED)
+    return ("returned" if session.stop is None else "stopped"), None
 
 
-def _say(channel: SocketChannel, outcome: Outcome, code: int, error: str | None = None) -> int:
-    if error is not None:
-        print(error, file=sys.stderr)
+def _say(channel: SocketChannel, outcome: Outcome | None, error: str | None) -> int:
+    """Tell the driver how it ended; the exit status."""
+    if outcome is not None:
+        try:
+            channel.ended(outcome, error, is_childless=_is_childless())
+        except DriverLost:
+            outcome = None
+    return _EXIT_CODES[outcome]
+
+
+def _print_error(error: str) -> None:
     try:
-        channel.ended(outcome, error, is_childless=_is_childless())
-    except DriverLost:
-        return _EXIT_ORPHANED
-    return code
+        print(error, file=sys.stderr)
+    except (OSError, ValueError):
+        pass  # the function has closed it
 
 
 def _is_childless() -> bool:
-    """Whether no process is left below this one: orphans of its children count, since it adopts them."""
+    """Whether no process is left below this one, nor will be: orphans of its children count, since it adopts them."""
+    if threading.active_count() > 1 or atexit._ncallbacks() > 0:  # these may still start some
+        return False
     try:
         while os.waitpid(-1, os.WNOHANG)[0] != 0:
             pass
@@ -109,15 +138,19 @@ def _exit(code: int) -> None:
     """Leave without tearing down what is shared with the template: faster, and nothing of it is touched."""
     try:
         threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter does: wait for the user's threads
+        _end_multiprocessing()
         atexit._run_exitfuncs()
     except BaseException:
         traceback.print_exc()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            continue
+    flush_output()
     os._exit(code)
+
+
+def _end_multiprocessing() -> None:
+    """Its exit function would wait for children without a limit. Nothing of a trial outlives it, so they are ended."""
+    process = sys.modules.get("multiprocessing.process")
+    for child in process.active_children() if process is not None else ():
+        child.terminate()
 
 
 def _redirect_output(path: str) -> None:
@@ -157,15 +190,6 @@ def _limit_threads(facts: dict[str, Any]) -> None:
     threadpoolctl.threadpool_limits(limits=n)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(n)
-
-
-def _seed_generators(seed: int) -> None:
-    """Forks would otherwise all draw the same numbers. Only what is loaded can be seeded."""
-    random.seed(seed)
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed(seed % 2**32)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
 
 
 class _ImportReporter:

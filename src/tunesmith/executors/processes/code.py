@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import pickle
@@ -13,7 +14,26 @@ import cloudpickle
 from tunesmith.errors import TrainableError
 
 _log = logging.getLogger("tunesmith")
+_CACHED = type(functools.lru_cache(lambda: None))
 _LARGE_BYTES = 256 * 2**20
+
+
+class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # it has no types
+    """cloudpickle, and functions under `functools.lru_cache`, which it would look for by name in the worker."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """Rebuild a cached function of the script from the function inside; those of modules go by name."""
+        if isinstance(value, _CACHED) and _lives_in_script(value):
+            return _rebuilt_cache, (value.__wrapped__, value.cache_parameters())
+        return super().reducer_override(value)
+
+
+def _rebuilt_cache(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)
+
+
+def _lives_in_script(function: Any) -> bool:
+    return function.__module__ == "__main__" or "<locals>" in function.__qualname__
 
 
 def pack_trainable(trainable: Any) -> bytes:
@@ -23,7 +43,7 @@ def pack_trainable(trainable: Any) -> bytes:
     """
     buffer = io.BytesIO()
     try:
-        cloudpickle.CloudPickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(trainable)
+        _Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(trainable)
     except Exception as error:
         culprit = next((name for name, value in captured_values(trainable) if not _is_picklable(value)), None)
         what = f"its variable {culprit!r} cannot be pickled" if culprit else "it cannot be pickled"
@@ -51,7 +71,7 @@ def captured_values(trainable: Any) -> list[tuple[str, Any]]:
                 found.append((name, cell.cell_contents))
             except ValueError:
                 continue
-        if function.__module__ == "__main__" or "<locals>" in function.__qualname__:
+        if _lives_in_script(function):
             known = function.__globals__
             found += [(name, known[name]) for name in function.__code__.co_names if name in known]
     found += [(str(name), value) for name, value in getattr(trainable, "keywords", {}).items()]

@@ -16,6 +16,7 @@ import msgspec
 
 from tunesmith.trialside.wire import FrameBuffer, FrameError
 
+_MAX_FOLDER_CHARS = 90  #: the kernel takes 107 bytes (macOS: 103) for a socket's whole path
 _RECV_BYTES = 1 << 16
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -48,9 +49,10 @@ class Connection:
                 return  # the other side is gone; reading will say so
             if n == len(data):
                 return
-            data = data[n:] if n < 4096 else memoryview(data)[n:]  # type: ignore[assignment]
             self._server.selector.modify(self, selectors.EVENT_READ | selectors.EVENT_WRITE, self.on_ready)
-        self._unsent.append(memoryview(data))
+            self._unsent.append(memoryview(data)[n:])
+        else:
+            self._unsent.append(memoryview(data))
 
     def on_ready(self) -> None:
         """Called by the loop when the socket is readable, or writable while something is unsent."""
@@ -117,12 +119,16 @@ class Server:
         self._connections: set[Connection] = set()
         self._owned: dict[object, set[Connection]] = {}
         self._folder = tempfile.mkdtemp(prefix="tunesmith-")
+        if len(self._folder) > _MAX_FOLDER_CHARS:
+            os.rmdir(self._folder)
+            self._folder = tempfile.mkdtemp(prefix="tunesmith-", dir="/tmp")
         self.path = os.path.join(self._folder, "driver.sock")
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self.path)
         self._listener.listen(1024)
         self._listener.setblocking(False)
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._is_listening = True
 
     def _accept(self) -> None:
         while True:
@@ -130,8 +136,11 @@ class Server:
                 channel, _ = self._listener.accept()
             except BlockingIOError:
                 return
-            except OSError:
-                return  # out of descriptors: the client waits in the backlog until one is free
+            except OSError:  # out of descriptors: the client waits in the backlog until one is free
+                if self._is_listening:
+                    self._is_listening = False
+                    self.selector.unregister(self._listener)  # or it would be ready all the time
+                return
             if _peer_uid(channel) not in (os.getuid(), None):
                 channel.close()
                 continue
@@ -156,6 +165,9 @@ class Server:
     def on_closed(self, connection: Connection) -> None:
         """A connection ended."""
         self._connections.discard(connection)
+        if not self._is_listening:
+            self._is_listening = True
+            self.selector.register(self._listener, selectors.EVENT_READ, self._accept)
         if connection.owner in self._owned:
             self._owned[connection.owner].discard(connection)
         self._on_closed(connection)
@@ -175,7 +187,8 @@ class Server:
         """Close all connections and remove the socket."""
         for connection in list(self._connections):
             connection.close()
-        self.selector.unregister(self._listener)
+        if self._is_listening:
+            self.selector.unregister(self._listener)
         self._listener.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 

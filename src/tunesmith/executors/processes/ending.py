@@ -32,6 +32,12 @@ class Ending:
         said_so = self.said is not None and bool(self.said.get("is_childless"))
         return said_so and self.exited is not None and not self.exited["status"] & 0x7F
 
+    @property
+    def is_our_interrupt(self) -> bool:
+        """Whether what the trial raised is the KeyboardInterrupt that the stop ladder sent."""
+        error = (self.said or {}).get("error") or ""
+        return signal.SIGINT in self.signals_sent and error.rstrip().rpartition("\n")[2] == "KeyboardInterrupt"
+
 
 def outcome_of(ending: Ending, *, was_told: bool) -> tuple[AttemptOutcome, str | None]:
     """The outcome and a description for people. `was_told`: the attempt had been told to end.
@@ -41,6 +47,8 @@ def outcome_of(ending: Ending, *, was_told: bool) -> tuple[AttemptOutcome, str |
     notes = "".join(f"\nNote: {note}." for note in ending.notes)
     if ending.said is not None:
         error = ending.said.get("error")
+        if was_told and ending.is_our_interrupt:
+            return AttemptOutcome.STOPPED, None
         return _OUTCOME_SAID[ending.said["outcome"]], error + notes if error else error
     if ending.exited is None:
         return AttemptOutcome.LOST, (ending.lost_because or "its process vanished") + notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import secrets
 import selectors
@@ -25,29 +26,19 @@ from tunesmith.events import (
 from tunesmith.executors.attempts import session_facts
 from tunesmith.executors.machine import local_node
 from tunesmith.executors.mailbox import Mailbox
+from tunesmith.executors.processes.attempt import Attempt, StartQueue
 from tunesmith.executors.processes.code import pack_trainable
 from tunesmith.executors.processes.connections import Connection, Server
-from tunesmith.executors.processes.ending import Ending, outcome_of
 from tunesmith.executors.processes.ladder import Ladder
 from tunesmith.executors.processes.reaper_link import ReaperLink
 from tunesmith.protocols import Launch
 from tunesmith.resources import Node
+from tunesmith.trial import AttemptOutcome
 from tunesmith.trialside.wire import decode_numbers, encode_frame
 
+_log = logging.getLogger("tunesmith")
 _SWEEP_TIMEOUT_S = 5.0  #: after this an attempt counts as ended even if something below it cannot be killed
 _MAX_TEMPLATE_DEATHS = 3  #: in a row, without a trial having started in between
-
-
-class _Attempt:
-    """One process of a trial, from StartAttempt until its tree is gone."""
-
-    def __init__(self, command: StartAttempt, facts: dict[str, Any]) -> None:
-        self.trial, self.attempt = command.trial, command.attempt
-        self.facts = facts
-        self.is_started = False
-        self.waiting: dict[int, Connection] = {}  #: step -> who waits for the answer to it
-        self.ladder: Ladder | None = None
-        self.ending = Ending()
 
 
 class ProcessExecutor:
@@ -59,17 +50,16 @@ class ProcessExecutor:
             raise TunesmithError(f"start_method is {start_method!r}. Give 'auto' or 'spawn'.")
         self._node = local_node(capacity)
         self._start_method = start_method
-        self._selector = selectors.DefaultSelector()
         self._mailbox = Mailbox()
-        self._selector.register(self._mailbox, selectors.EVENT_READ, self._mailbox.clear)
-        self._attempts: dict[int, _Attempt] = {}  #: by trial: those between StartAttempt and AttemptEnded
+        self._attempts: dict[int, Attempt] = {}  #: by trial: those between StartAttempt and AttemptEnded
         self._events: list[Event] = []
         self._template: Connection | None = None
         self._template_is_ready = False
-        self._unsent: list[bytes] = []  #: start frames that wait for a template
+        self._starts = StartQueue()
+        self._has_warned_of_starts = False
         self._n_template_deaths = 0
         self._wants_imports = True
-        self._sweeping: dict[int, tuple[float, list[_Attempt]]] = {}  #: sweep id -> (give up at, who waits)
+        self._sweeping: dict[int, tuple[float, Sequence[Attempt]]] = {}  #: sweep id -> (give up at, who waits)
         self._n_sweeps = 0
         self._fatal: TunesmithError | None = None
         self._is_closed = False
@@ -85,6 +75,9 @@ class ProcessExecutor:
         self._launch = launch
         self._code = pack_trainable(launch.trainable)
         (launch.folder / "logs").mkdir(mode=0o700, exist_ok=True)
+        self._mailbox.open()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._mailbox, selectors.EVENT_READ, self._mailbox.clear)
         self._token = secrets.token_hex(16)
         self._server = Server(self._selector, self._token, self._on_frame, self._on_closed)
         self._reaper = ReaperLink(launch, self._server.path, self._token, start_method=self._start_method)
@@ -114,7 +107,9 @@ class ProcessExecutor:
                 events, self._events = self._events, []
                 return events
             now = time.monotonic()
-            until = min(end, self._climb_ladders(now), self._mailbox.next_at())
+            until = min(end, self._climb_ladders(now), self._send_starts(now), self._mailbox.next_at())
+            if self._events:
+                continue
             ready = self._selector.select(None if until == math.inf else max(0.0, until - now))
             for key, _ in ready:
                 key.data()
@@ -136,29 +131,43 @@ class ProcessExecutor:
         self._is_closed = True
         if hasattr(self, "_reaper"):
             self._reaper.end()
+        if hasattr(self, "_server"):
             self._server.close()
-        self._selector.close()
+        if hasattr(self, "_selector"):
+            self._selector.close()
         self._mailbox.close()
 
     # ------------------------------------------------------------ commands
 
     def _start_attempt(self, command: StartAttempt) -> None:
-        facts = session_facts(self._launch, command)
         launch = self._launch
-        facts |= {
-            "log_cap_bytes": launch.log_cap_bytes,
-            "checkpoint_freq": launch.checkpoint_freq,
-            "checkpoint_at_end": launch.checkpoint_at_end,
-            "wants_imports": self._wants_imports,
-        }
-        self._attempts[command.trial] = _Attempt(command, facts)
-        frame = encode_frame({"type": "start", "facts": facts})
-        if self._template_is_ready and self._template is not None:
-            self._template.send(frame)
-        else:
-            self._unsent.append(frame)
-            if not self._reaper.has_template:
-                self._reaper.spawn_template()
+        try:
+            facts = session_facts(launch, command)
+            facts |= {
+                "log_cap_bytes": launch.log_cap_bytes,
+                "checkpoint_freq": launch.checkpoint_freq,
+                "checkpoint_at_end": launch.checkpoint_at_end,
+                "wants_imports": self._wants_imports,
+            }
+            attempt = Attempt(command, facts, encode_frame({"type": "start", "facts": facts}))
+        except Exception as error:  # whatever the pickling of the user's objects raises, or a frame that is too large
+            text = f"The config cannot be sent to a worker process: {type(error).__name__}: {error}"
+            outcome = AttemptOutcome.INVALID
+            self._events.append(AttemptEnded(command.trial, command.attempt, outcome, time.time(), text))
+            return
+        self._attempts[command.trial] = attempt
+        self._starts.add(attempt)
+        if not self._reaper.has_template:
+            self._reaper.spawn_template()
+        self._send_starts(time.monotonic())
+
+    def _send_starts(self, now: float) -> float:
+        """Have the template start what is due; answers when the next start is."""
+        if self._template is None or not self._template_is_ready:
+            return math.inf
+        for attempt in self._starts.take(now):
+            self._template.send(attempt.start_frame)
+        return self._starts.next_at()
 
     def _answer(self, command: AnswerReport) -> None:
         attempt = self._attempts.get(command.trial)
@@ -175,28 +184,33 @@ class ProcessExecutor:
         if decision.verdict not in (Verdict.CONTINUE, Verdict.REFUSE):
             self._begin_stop(attempt, is_immediate=False)
 
-    def _begin_stop(self, attempt: _Attempt, *, is_immediate: bool) -> None:
-        now = time.monotonic()
-        if attempt.ladder is None:
-            attempt.ladder = Ladder(now, self._launch.grace_s, is_immediate=is_immediate)
+    def _begin_stop(self, attempt: Attempt, *, is_immediate: bool) -> None:
+        attempt.was_told = True
+        if self._starts.drop(attempt):
+            attempt.ending.said = {"outcome": "stopped"}  # there is no process that could say so
+            self._finish(attempt)
+        elif attempt.ladder is None:
+            attempt.ladder = Ladder(time.monotonic(), self._launch.grace_s, is_immediate=is_immediate)
         elif is_immediate:
-            attempt.ladder.hurry(now)
+            attempt.ladder.hurry(time.monotonic())
 
     def _climb_ladders(self, now: float) -> float:
         """Send the signals that are due; answers when the next one is, or a sweep must be given up."""
         until = min((give_up for give_up, _ in self._sweeping.values()), default=math.inf)
-        for attempt in self._attempts.values():
+        for attempt in list(self._attempts.values()):
             if attempt.ladder is None:
+                continue
+            if attempt.ladder.is_hopeless(now):
+                attempt.ending.lost_because = "it was killed and does not end: it cannot be killed now"
+                self._finish(attempt)
                 continue
             for rung in attempt.ladder.due(now):
                 attempt.ending.signals_sent.append(rung.signal_number)
                 self._signal(attempt, rung.signal_number, is_group=rung.is_group)
-            next_at = attempt.ladder.next_at()
-            if next_at is not None:
-                until = min(until, next_at)
+            until = min(until, attempt.ladder.next_at())
         return until
 
-    def _signal(self, attempt: _Attempt, number: int, *, is_group: bool) -> None:
+    def _signal(self, attempt: Attempt, number: int, *, is_group: bool) -> None:
         if self._template is not None:
             frame = {"type": "signal", "trial": attempt.trial, "attempt": attempt.attempt}
             self._template.send(encode_frame({**frame, "number": number, "is_group": is_group}))
@@ -235,7 +249,7 @@ class ProcessExecutor:
 
     def _on_report(self, connection: Connection, frame: dict[str, Any]) -> None:
         attempt = connection.owner
-        if not isinstance(attempt, _Attempt):
+        if not isinstance(attempt, Attempt):
             return
         step = frame["step"]
         attempt.waiting[step] = connection
@@ -253,8 +267,11 @@ class ProcessExecutor:
         )
 
     def _on_ended(self, connection: Connection, frame: dict[str, Any]) -> None:
-        if isinstance(connection.owner, _Attempt):
-            connection.owner.ending.said = frame
+        attempt = connection.owner
+        if isinstance(attempt, Attempt):
+            attempt.ending.said = frame
+            if attempt.ladder is None:  # what still runs then, threads and exit functions, has its grace too
+                attempt.ladder = Ladder(time.monotonic(), self._launch.grace_s, is_immediate=False)
 
     def _on_imported(self, connection: Connection, frame: dict[str, Any]) -> None:
         if self._wants_imports and self._template is not None:
@@ -262,11 +279,9 @@ class ProcessExecutor:
             self._template.send(encode_frame({"type": "preload", "modules": frame["modules"]}))
 
     def _on_ready(self, connection: Connection, frame: dict[str, Any]) -> None:
-        self._template_is_ready = True
-        self._reaper.note_start_method(frame["start_method"], frame["why"])
-        for unsent in self._unsent:
-            connection.send(unsent)
-        self._unsent.clear()
+        if connection is self._template:  # not of one that has died since
+            self._template_is_ready = True
+            self._reaper.note_start_method(frame["start_method"], frame["why"])
 
     def _on_broken(self, connection: Connection, frame: dict[str, Any]) -> None:
         self._fatal = TrainableError(
@@ -276,7 +291,12 @@ class ProcessExecutor:
 
     def _on_start_failed(self, connection: Connection, frame: dict[str, Any]) -> None:
         attempt = self._attempts.get(frame["trial"])
-        if attempt is not None and attempt.attempt == frame["attempt"]:
+        if attempt is None or attempt.attempt != frame["attempt"]:
+            return
+        if not self._has_warned_of_starts:
+            self._has_warned_of_starts = True
+            _log.warning("%s Fewer trials run at a time until there is room.", frame["error"])
+        if attempt.was_told or not self._starts.add_again(attempt, time.monotonic()):
             attempt.ending.lost_because = frame["error"]
             self._finish(attempt)
 
@@ -303,14 +323,14 @@ class ProcessExecutor:
     }
 
     def _on_closed(self, connection: Connection) -> None:
-        if isinstance(connection.owner, _Attempt):
+        if isinstance(connection.owner, Attempt):
             waiting = connection.owner.waiting
             for step in [step for step, other in waiting.items() if other is connection]:
                 del waiting[step]
 
     # ------------------------------------------------------------ ends
 
-    def _sweep(self, attempts: list[_Attempt]) -> None:
+    def _sweep(self, attempts: Sequence[Attempt]) -> None:
         """Have the reaper end what the attempts left behind; they end when it says that nothing is left."""
         self._n_sweeps += 1
         self._sweeping[self._n_sweeps] = (time.monotonic() + _SWEEP_TIMEOUT_S, attempts)
@@ -322,56 +342,52 @@ class ProcessExecutor:
                 attempt.ending.notes.append("something it left behind could not be killed within 5 s")
                 self._finish(attempt)
 
-    def _finish(self, attempt: _Attempt) -> None:
+    def _finish(self, attempt: Attempt) -> None:
         if self._attempts.get(attempt.trial) is not attempt:
             return
         del self._attempts[attempt.trial]
         self._server.forget(attempt)
-        outcome, error = outcome_of(attempt.ending, was_told=attempt.ladder is not None)
-        exited = attempt.ending.exited or {}
-        self._events.append(
-            AttemptEnded(
-                attempt.trial,
-                attempt.attempt,
-                outcome,
-                time.time(),
-                error,
-                exited.get("cpu_s"),
-                exited.get("max_rss_bytes"),
-            )
-        )
+        self._events.append(attempt.ended())
 
     def _read_reaper(self) -> None:
         for message in self._reaper.read():
             if "swept" in message:
-                _, attempts = self._sweeping.pop(message["swept"], (0.0, []))
-                for attempt in attempts:
-                    self._finish(attempt)
+                self._finish_sweep(message["swept"])
             elif "template_exit" in message:
                 self._on_template_gone(f"the template process ended ({_status_words(message['template_exit'])})")
             elif "reaper_exit" in message:
+                self._selector.unregister(self._reaper)
                 self._reaper.restart()
+                self._selector.register(self._reaper, selectors.EVENT_READ, self._read_reaper)
+                for sweep in list(self._sweeping):  # nobody is left who would answer, nor who was to be swept
+                    self._finish_sweep(sweep)
                 self._on_template_gone("the reaper process was killed")
+
+    def _finish_sweep(self, sweep: int) -> None:
+        for attempt in self._sweeping.pop(sweep, (0.0, ()))[1]:
+            self._finish(attempt)
 
     def _on_template_gone(self, why: str) -> None:
         """Every trial was its child and went with it: they are lost, and start again under a new one."""
+        self._template, self._template_is_ready = None, False
         if self._fatal is not None:
             return
         self._n_template_deaths += 1
-        self._template, self._template_is_ready = None, False
-        self._unsent.clear()
         if self._n_template_deaths > _MAX_TEMPLATE_DEATHS:
             log = self._launch.folder / "logs" / "template.log"
             self._fatal = TunesmithError(
                 f"{why[0].upper()}{why[1:]} {self._n_template_deaths} times in a row. See {log}."
             )
             return
-        lost = list(self._attempts.values())
+        swept = {attempt for _, attempts in self._sweeping.values() for attempt in attempts}
+        lost = [a for a in self._attempts.values() if not self._starts.has(a) and a not in swept]
         for attempt in lost:
             self._server.drain(attempt)
             attempt.ending.lost_because = why
         if lost:
             self._sweep(lost)
+        if not self._reaper.has_template and self._starts.next_at() < math.inf:
+            self._reaper.spawn_template()
 
 
 _PLAIN_WELCOME = encode_frame({"type": "welcome"})

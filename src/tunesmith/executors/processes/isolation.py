@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_OOM_SCORE_RAISE = 200
 _IS_LINUX = sys.platform == "linux"
 #: Names of native threads that sit idle and survive a fork of their process without harm.
 _HARMLESS_THREADS = ("jemalloc_bg_thd", "openblas")
@@ -41,6 +42,31 @@ def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent ends, so that none leaves this process's tree."""
     if _libc is not None:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def be_killed_first() -> None:
+    """Where memory runs out, let the kernel choose this process before its driver and template (F17)."""
+    try:
+        fd = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.pwrite(fd, b"%d" % min(1000, int(os.pread(fd, 16, 0)) + _OOM_SCORE_RAISE), 0)
+    except (OSError, ValueError):
+        pass
+    finally:
+        os.close(fd)
+
+
+def flush_output() -> None:
+    """Write out what Python's and C's buffers hold."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue  # closed or replaced by the user's code
+    if _libc is not None:
+        _libc.fflush(None)
 
 
 def why_not_fork() -> str | None:

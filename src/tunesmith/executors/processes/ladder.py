@@ -6,6 +6,8 @@ import signal
 from collections.abc import Sequence
 from typing import NamedTuple
 
+_GIVE_UP_S = 5.0  #: after SIGKILL: a process in state D (a dead file system, a driver) cannot be killed
+
 
 class Rung(NamedTuple):
     """After `after_s` seconds on the ladder, send `signal_number` (to the whole process group if `is_group`)."""
@@ -35,12 +37,19 @@ class Ladder:
     """One attempt on its way out. `due(now)` hands out each step once."""
 
     def __init__(self, started_at: float, grace_s: float, *, is_immediate: bool) -> None:
-        self.started_at = started_at
-        self._rungs = list(ladder_rungs(grace_s, is_immediate=is_immediate))
+        self._climb(started_at, ladder_rungs(grace_s, is_immediate=is_immediate))
 
-    def next_at(self) -> float | None:
-        """When the next step is due; None when all are done."""
-        return self.started_at + self._rungs[0].after_s if self._rungs else None
+    def _climb(self, started_at: float, rungs: Sequence[Rung]) -> None:
+        self.started_at, self._rungs = started_at, list(rungs)
+        self._give_up_at = started_at + rungs[-1].after_s + _GIVE_UP_S
+
+    def next_at(self) -> float:
+        """When the next step is due; after the last step, when to give up."""
+        return self._give_up_at if not self._rungs else self.started_at + self._rungs[0].after_s
+
+    def is_hopeless(self, now: float) -> bool:
+        """Whether it was killed some time ago and has not ended."""
+        return not self._rungs and now >= self._give_up_at
 
     def due(self, now: float) -> list[Rung]:
         """The steps that are due and have not been handed out."""
@@ -51,4 +60,4 @@ class Ladder:
 
     def hurry(self, now: float) -> None:
         """Skip to the last step."""
-        self.started_at, self._rungs = now, list(ladder_rungs(0.0, is_immediate=True))
+        self._climb(now, ladder_rungs(0.0, is_immediate=True))

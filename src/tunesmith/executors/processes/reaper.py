@@ -4,10 +4,10 @@ It is the subreaper of everything below it (Linux), starts the template, and on 
 Trials are subreapers of their own descendants, so a direct child of the reaper other than the template can only be
 what an ended trial left behind: an escapee, and is ended.
 
-It is run as a script by path (`python -S -E -s -P reaper.py`), imports the standard library only, and speaks JSON
-lines: on stdin {"do": "spawn", "argv": [...], "env": {...}, "cwd": "...", "log": "..."}, {"do": "sweep", "id": 3}; on
-stdout {"spawned": pid}, {"template_exit": status}, {"swept": 3, "n_killed": 0}. End of file on stdin is the driver's
-end.
+It is run as a script by path (`python -S -E -s -P reaper.py the-drivers-socket`), imports the standard library only,
+and speaks JSON lines: on stdin {"do": "spawn", "argv": [...], "env": {...}, "cwd": "...", "log": "..."}, {"do":
+"sweep", "id": 3}; on stdout {"spawned": pid}, {"template_exit": status}, {"swept": 3, "n_killed": 0}. End of file on
+stdin is the driver's end.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ class Reaper:
         os.set_blocking(wake_w, False)
         signal.set_wakeup_fd(wake_w)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.driver = os.getppid()
+        signal.signal(signal.SIGUSR1, lambda *_: None)  # wakes the loop: the driver, or its thread, has ended
         for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(ignored, signal.SIG_IGN)  # only the driver's end ends the reaper
 
@@ -89,7 +91,8 @@ class Reaper:
             if self.wake_r in ready:
                 self._drain()
             self._reap()
-            if 0 in ready and not self._read_commands():
+            # A child that the driver forked may hold the pipe open: then only the changed parent tells.
+            if os.getppid() != self.driver or (0 in ready and not self._read_commands()):
                 self.kill_everything()
                 return
             if self.sweeps:
@@ -136,7 +139,7 @@ class Reaper:
         if pid == 0:
             try:
                 signal.set_wakeup_fd(-1)
-                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1):
                     signal.signal(number, signal.SIG_DFL)
                 null = os.open(os.devnull, os.O_RDWR)
                 for target, source in ((0, null), (1, log), (2, log)):
@@ -184,6 +187,15 @@ class Reaper:
             time.sleep(0.01)
 
 
+def remove_socket(path: str) -> None:
+    """Remove the driver's socket and its folder, where the driver has not done so itself."""
+    for remove, name in ((os.unlink, path), (os.rmdir, os.path.dirname(path))):
+        try:
+            remove(name)
+        except OSError:
+            continue
+
+
 def _die_with_parent(parent: int) -> None:
     if _IS_LINUX:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -193,9 +205,14 @@ def _die_with_parent(parent: int) -> None:
 
 def main() -> None:
     """Run until the driver ends."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # what the driver's thread blocks is not for those below
+    reaper = Reaper()
     if _IS_LINUX:
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    Reaper().run()
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1)
+    reaper.run()
+    remove_socket(sys.argv[1])
 
 
 if __name__ == "__main__":

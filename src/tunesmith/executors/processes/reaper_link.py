@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tunesmith.executors.processes import reaper
 from tunesmith.executors.processes.isolation import ONE_THREAD_ENV
-from tunesmith.executors.processes.spawned import interpreter_command
+from tunesmith.executors.processes.spawned import interpreter_command, path_and_argv
 from tunesmith.protocols import Launch
 
 _log = logging.getLogger("tunesmith")
 _END_TIMEOUT_S = 8.0
+_MAX_PASSES = 100
+_OF_AN_OUTER_TRIAL = ("TUNESMITH_TRIAL", "TUNESMITH_ATTEMPT")  #: an experiment may run inside a trial of another
 
 
 class ReaperLink:
@@ -25,38 +28,32 @@ class ReaperLink:
     def __init__(self, launch: Launch, socket_path: str, token: str, *, start_method: str) -> None:
         self._launch = launch
         self._env = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in _OF_AN_OUTER_TRIAL},
             **ONE_THREAD_ENV,
             "TUNESMITH_EXPERIMENT": launch.experiment_id,
             "TUNESMITH_SOCKET": socket_path,
             "TUNESMITH_TOKEN": token,
             "TUNESMITH_TEMPLATE": "1",
             "TUNESMITH_START_METHOD": start_method,
-            "TUNESMITH_SYS_PATH": json.dumps([os.path.abspath(entry) for entry in sys.path]),
+            "TUNESMITH_PATH_AND_ARGV": path_and_argv(),
         }
         self.has_template = False
         self._unread = b""
-        self._read_fd = -1
         sweep_marked(launch.experiment_id)  # of an earlier driver that was killed together with its reaper
         self._start()
 
     def _start(self) -> None:
-        command = [sys.executable, "-S", "-E", "-s", "-P", reaper.__file__]
+        command = [sys.executable, "-S", "-E", "-s", "-P", reaper.__file__, self._env["TUNESMITH_SOCKET"]]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, close_fds=True
         )
         assert self._process.stdin is not None and self._process.stdout is not None
-        # The number that selectors know stays the same over a restart of the reaper.
-        if self._read_fd < 0:
-            self._read_fd = os.dup(self._process.stdout.fileno())
-        else:
-            os.dup2(self._process.stdout.fileno(), self._read_fd, inheritable=False)
-        self._process.stdout.close()
-        os.set_blocking(self._read_fd, False)
+        os.set_blocking(self._process.stdout.fileno(), False)
 
     def fileno(self) -> int:
-        """For selectors."""
-        return self._read_fd
+        """For selectors; another one after `restart`."""
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
 
     def _say(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
@@ -86,7 +83,7 @@ class ReaperLink:
     def read(self) -> list[dict[str, Any]]:
         """What it has said since the last call; `{"reaper_exit": status}` when it is gone."""
         try:
-            data = os.read(self._read_fd, 65536)
+            data = os.read(self.fileno(), 65536)
         except BlockingIOError:
             return []
         if not data:
@@ -100,8 +97,7 @@ class ReaperLink:
     def restart(self) -> None:
         """After its death: end what it left behind, found by the experiment's mark, and start another."""
         sweep_marked(self._launch.experiment_id)
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        self._close_pipes()
         self.has_template, self._unread = False, b""
         self._start()
 
@@ -113,17 +109,26 @@ class ReaperLink:
     def end(self) -> None:
         """Have everything below it killed, and wait until it has gone itself."""
         assert self._process.stdin is not None
-        try:
-            self._process.stdin.close()
-        except BrokenPipeError:
-            pass
+        self._close(self._process.stdin)
         try:
             self._process.wait(_END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
             sweep_marked(self._launch.experiment_id)
-        os.close(self._read_fd)
+        self._close_pipes()
+
+    def _close_pipes(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                self._close(pipe)
+
+    @staticmethod
+    def _close(pipe: IO[bytes]) -> None:
+        try:
+            pipe.close()
+        except BrokenPipeError:  # what it was told in its last moment is still unsent
+            pass
 
 
 def sweep_marked(experiment_id: str) -> int:
@@ -133,12 +138,19 @@ def sweep_marked(experiment_id: str) -> int:
     """
     mark = f"TUNESMITH_EXPERIMENT={experiment_id}".encode()
     n = 0
-    for entry in Path("/proc").glob("[0-9]*/environ") if sys.platform == "linux" else ():
-        try:
-            is_marked = mark in entry.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if is_marked and int(entry.parent.name) != os.getpid():
-            reaper.send_signal(int(entry.parent.name), 9)
-            n += 1
+    for _ in range(_MAX_PASSES if sys.platform == "linux" else 0):
+        pids = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _is_marked(pid, mark)]
+        for pid in pids:
+            reaper.send_signal(pid, signal.SIGKILL)
+        n += len(pids)
+        if not pids:  # one that was forked during a pass is found by the next; a killed one has no environment any more
+            break
     return n
+
+
+def _is_marked(pid: int, mark: bytes) -> bool:
+    try:
+        environ = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+    return mark in environ.split(b"\0") and pid != os.getpid()

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 _BOOTSTRAP = (
-    "import json, os, sys; sys.path[:] = json.loads(os.environ.pop('TUNESMITH_SYS_PATH')); "
+    "import json, os, sys; sys.path[:], sys.argv[:] = json.loads(os.environ.pop('TUNESMITH_PATH_AND_ARGV')); "
     "from {module} import main; main()"
 )
 
@@ -22,10 +22,15 @@ def interpreter_command(module: str) -> list[str]:
     return [sys.executable, *flags, "-c", _BOOTSTRAP.format(module=module)]
 
 
+def path_and_argv() -> str:
+    """This process's `sys.path` and `sys.argv`: a worker finds the same modules, and can execute the script again."""
+    return json.dumps([[os.path.abspath(entry) for entry in sys.path], sys.argv])
+
+
 def spawn_command(facts: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
     """argv and environment of a spawned trial. It is told only where to ask: see `main`."""
     env = dict(os.environ)
-    env["TUNESMITH_SYS_PATH"] = json.dumps(sys.path)
+    env["TUNESMITH_PATH_AND_ARGV"] = path_and_argv()
     env["TUNESMITH_FACTS"] = base64.b64encode(json.dumps(facts).encode()).decode()
     return interpreter_command("tunesmith.executors.processes.spawned"), env
 

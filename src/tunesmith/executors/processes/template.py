@@ -23,7 +23,7 @@ import traceback
 from typing import Any
 
 from tunesmith.executors.processes.child import run_forked
-from tunesmith.executors.processes.isolation import why_not_fork
+from tunesmith.executors.processes.isolation import die_with_parent, flush_output, why_not_fork
 from tunesmith.executors.processes.logs import LogCap
 from tunesmith.executors.processes.spawned import spawn_command
 from tunesmith.trialside.wire import FrameBuffer, decode_frame, recv_exactly, send_frame
@@ -63,6 +63,7 @@ class Template:
         """After imports: is forking safe, and keep the collector away from what all trials share."""
         is_spawn_asked = os.environ["TUNESMITH_START_METHOD"] == "spawn"
         self.why_spawn = "it was asked for" if is_spawn_asked else why_not_fork()
+        flush_output()  # or every fork would write once more what the imports printed
         gc.collect()
         gc.freeze()
 
@@ -129,9 +130,9 @@ class Template:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for number in (self.connection.fileno(), self.wake_r, self.wake_w):
-                os.close(number)
-            self.children.clear()
+            self.connection.close()
+            os.close(self.wake_r)
+            os.close(self.wake_w)
             run_forked(facts, self.trainable, parent)
         except BaseException:
             traceback.print_exc()
@@ -147,11 +148,7 @@ class Template:
         wanted = (frame["trial"], frame["attempt"])
         for pid, child in self.children.items():
             if (child.facts["trial_index"], child.facts["attempt"]) == wanted:
-                for target, kill in ((pid, os.killpg), (pid, os.kill)) if frame["is_group"] else ((pid, os.kill),):
-                    try:
-                        kill(target, frame["number"])
-                    except (ProcessLookupError, PermissionError):
-                        continue
+                _send_signal(pid, frame["number"], is_group=frame["is_group"])
 
     def _reap(self) -> None:
         while True:
@@ -188,9 +185,11 @@ class Template:
         missing = [name for name in modules if name not in sys.modules]
         if not missing:
             return
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             try:
+                die_with_parent(parent)
                 begin = time.process_time()
                 _import_all(missing)
                 is_worth_it = time.process_time() - begin > _WORTH_PRELOADING_CPU_S
@@ -204,6 +203,15 @@ class Template:
         if status == 0:
             _import_all(modules)
             self.settle()
+
+
+def _send_signal(pid: int, number: int, *, is_group: bool) -> None:
+    try:
+        (os.killpg if is_group else os.kill)(pid, number)
+    except ProcessLookupError:  # it has no group of its own yet
+        os.kill(pid, number)
+    except PermissionError:
+        pass  # a set-uid program
 
 
 def _import_all(modules: list[str]) -> None:

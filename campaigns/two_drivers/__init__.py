@@ -1,0 +1,1 @@
+"""The two-driver race: several drivers on one folder; there is always one owner, and the fenced write nothing."""

@@ -1,0 +1,46 @@
+"""What must hold of an experiment's state between any two passes: the sentences beside its attributes, asserted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tunesmith.resources import Placement
+from tunesmith.trial import TrialStatus
+
+if TYPE_CHECKING:
+    from tunesmith.experiment.state import ExperimentState
+
+
+def check_invariants(state: ExperimentState) -> None:
+    """Raise AssertionError naming the first sentence that does not hold."""
+    _check_groups(state)
+    assert len(state.requests) <= 1, "more than one request is open"
+    assert not state.ended, "an attempt ended without a conclusion"
+    assert not (state.has_success and state.start_failures), "start failures after a success"
+    limit = state.spec.max_concurrent_trials
+    assert limit is None or len(state.running) <= limit, "more trials run than may"
+    for index, trial in enumerate(state.trials):
+        assert trial.index == index
+        assert (trial.placement is not None) == (trial.status is TrialStatus.RUNNING), trial
+        assert all(a.step < b.step for a, b in zip(trial.checkpoints, trial.checkpoints[1:], strict=False)), trial
+        assert all(saved.step <= trial.step for saved in trial.checkpoints), trial
+    held: Sequence[Placement] = [t.placement for t in state.trials if t.placement is not None]
+    state.pool.check_invariants(held)
+
+
+def _check_groups(state: ExperimentState) -> None:
+    by_status = {status: {t.index for t in state.trials if t.status is status} for status in TrialStatus}
+    is_open = by_status[TrialStatus.PENDING] | by_status[TrialStatus.RUNNING] | by_status[TrialStatus.PAUSED]
+    assert state.running == by_status[TrialStatus.RUNNING], "running"
+    assert set(state.pending) == by_status[TrialStatus.PENDING], "pending"
+    assert len(state.pending) == len(set(state.pending)), "a trial is queued twice"
+    begun = [state.trials[index].attempt > 0 for index in state.pending]
+    assert begun == sorted(begun, reverse=True), "a trial that has not begun is queued before one that has"
+    assert state.paused == by_status[TrialStatus.PAUSED], "paused"
+    assert set(state.not_before) <= set(state.pending), "not_before"
+    assert set(state.answered) <= state.running, "answered"
+    assert set(state.stopping) <= state.running, "stopping"
+    assert set(state.in_use) <= state.running, "in_use"
+    assert set(state.n_lost_in_a_row) <= is_open, "n_lost_in_a_row"
+    assert not set(state.answered) & set(state.stopping), "answered and stopping"

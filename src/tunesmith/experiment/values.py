@@ -1,0 +1,49 @@
+"""What a report is worth: the best value so far, what retention ranks by, the line that names an error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from tunesmith.events import TrialReported
+from tunesmith.spec import CheckpointPolicy
+from tunesmith.trial import Mode, Objective, Trial, metric_value
+
+
+def best_after(objective: Objective | None, trial: Trial, report: TrialReported) -> tuple[float | None, int | None]:
+    """The trial's best value and its step, this report included; NaN is never the best."""
+    if objective is None:
+        return trial.best_value, trial.best_step
+    value = metric_value(report.metrics, report.step, report.time_total_s, objective.metric)
+    if value is None or math.isnan(value):
+        return trial.best_value, trial.best_step
+    if trial.best_value is None or objective.mode.is_better(value, trial.best_value):
+        return value, report.step
+    return trial.best_value, trial.best_step
+
+
+def checkpoint_score(
+    policy: CheckpointPolicy, objective: Objective | None, metrics: Mapping[str, float], step: int, time_total_s: float
+) -> float | None:
+    """What retention ranks a checkpoint by, smaller is better; None where the metric is missing or NaN."""
+    if policy.score_metric is not None:
+        metric, mode = policy.score_metric, policy.score_mode
+    elif objective is not None:
+        metric, mode = objective.metric, objective.mode
+    else:
+        metric, mode = "training_iteration", Mode.MAX
+    value = metric_value(metrics, step, time_total_s, metric)
+    return None if value is None or math.isnan(value) else mode.as_loss(value)
+
+
+def is_same(left: Mapping[str, float], right: Mapping[str, float] | None) -> bool:
+    """Whether both hold the same numbers; NaN equals NaN."""
+    if right is None or left.keys() != right.keys():
+        return False
+    return all(value == right[name] or (math.isnan(value) and math.isnan(right[name])) for name, value in left.items())
+
+
+def last_line(error: str) -> str:
+    """The line of a traceback that names the error."""
+    lines = [line for line in error.strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""

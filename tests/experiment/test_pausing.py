@@ -1,0 +1,101 @@
+"""Pause and thaw, through a scheduler made for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tunesmith.errors import TransitionError
+from tunesmith.events import EndReason
+from tunesmith.protocols import StopPaused, Thaw
+from tunesmith.schedulers import FIFOScheduler
+from tunesmith.trial import AttemptOutcome, TrialStatus
+
+from .pausing import Synchronous
+from .world import World, of, started
+
+
+def play(world):
+    """Every running trial reports with a checkpoint, and ends where it is told to."""
+    for _ in range(1000):
+        if world.experiment.is_done:
+            return
+        index = min(world.state.running)
+        world.report(index, checkpoint=f"t{index}/c{world.trials[index].step + 1}")
+        if index in world.state.answered:
+            world.end(index, AttemptOutcome.STOPPED)
+    raise AssertionError("the experiment does not end")
+
+
+def test_paused_trials_give_up_their_slots_and_come_back():
+    world = World(n_slots=2, n_trials=4, scheduler=Synchronous)
+    world.begin()
+    play(world)
+    assert world.ending.why is EndReason.FINISHED
+    assert {trial.status for trial in world.trials} == {TrialStatus.COMPLETED, TrialStatus.STOPPED}
+    assert max(trial.attempt for trial in world.trials) == 3
+    assert all(trial.step == 6 for trial in world.trials if trial.status is TrialStatus.COMPLETED)
+
+
+def test_a_thawed_attempt_starts_from_the_checkpoint_of_the_pause():
+    world = World(n_slots=1, n_trials=1, scheduler=lambda: Synchronous(n_at_once=1))
+    world.begin()
+    world.report(0, 1, checkpoint="c1")
+    world.report(0, 2, checkpoint="c2")
+    records = world.end(0, AttemptOutcome.STOPPED)
+    [start] = of(records, type(records[-1]))
+    assert (start.attempt, start.checkpoint, start.start_step, start.start_time_s) == (2, "c2", 2, 2.0)
+
+
+def test_a_paused_trial_holds_no_slot():
+    world = World(n_slots=1, n_trials=2, scheduler=lambda: Synchronous(n_at_once=2))
+    world.begin()
+    world.report(0, 2, checkpoint="c2")
+    assert started(world.end(0, AttemptOutcome.STOPPED)) == [1]
+    assert world.status() == "PA RU"
+
+
+def test_a_scheduler_that_holds_everything_for_ever_ends_the_experiment_and_not_the_users_patience():
+    world = World(n_slots=1, n_trials=1, scheduler=lambda: Synchronous(n_at_once=1, holds=True))
+    world.begin()
+    world.report(0, 2, checkpoint="c2")
+    world.end(0, AttemptOutcome.STOPPED)
+    assert world.ending.why is EndReason.FAILED
+    assert "the scheduler holds every slot with 0 pending and 1 paused trials" in world.ending.detail
+    assert world.status() == "PA"
+
+
+def test_paused_trials_are_stopped_by_a_budget_and_stay_paused_at_an_interrupt():
+    for spec, status in (({"max_total_steps": 2}, "ST ST"), ({}, "PA IN")):
+        world = World(n_slots=1, n_trials=2, scheduler=lambda: Synchronous(n_at_once=2), **spec)
+        world.begin()
+        world.report(0, 2, checkpoint="c2")
+        world.end(0, AttemptOutcome.STOPPED)
+        if spec:
+            world.report(1, 1)
+        else:
+            world.interrupt()
+        world.end(1, AttemptOutcome.STOPPED)
+        assert world.experiment.is_done
+        assert world.status() == status
+
+
+def test_a_lost_trial_goes_on_though_the_scheduler_holds_every_slot():
+    """Whoever waits for a trial to reach its rung must not keep it from getting there."""
+    world = World(n_slots=1, n_trials=1, scheduler=lambda: Synchronous(n_at_once=1, holds=True))
+    world.begin()
+    assert started(world.end(0, AttemptOutcome.LOST)) == [0]
+
+
+class Naming(FIFOScheduler):
+    def __init__(self, action):
+        self.action = action
+
+    def choose_next(self, paused):
+        return self.action
+
+
+@pytest.mark.parametrize("action", [Thaw(0, "why"), StopPaused(0, "why"), Thaw(77, "why"), StopPaused(-1, "why")])
+def test_a_scheduler_that_names_a_trial_that_is_not_paused_is_told_so(action):
+    world = World(n_slots=1, scheduler=lambda: Naming(action))
+    with pytest.raises(TransitionError, match=f"named trial {action.trial} as a paused one; paused are none"):
+        world.begin()

@@ -1,0 +1,259 @@
+"""Whoever of driver, reaper and template dies, and however: nothing is left, nothing is lost (F34 to F37)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+
+import pytest
+
+import tunesmith as tune
+from tunesmith.errors import TunesmithError
+from tunesmith.events import AttemptEnded
+from tunesmith.stores import open_reader
+from tunesmith.trial import AttemptOutcome, TrialStatus
+
+from .harness import Outside, eventually, is_alive, output_of, pid_of, pids_in, start_script
+
+pytestmark = pytest.mark.processes
+
+
+def parent_of(pid):
+    return int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+
+
+def outcomes(result):
+    reader = open_reader(result.folder)
+    try:
+        return [record.outcome for _, record in reader.records(0, 10_000) if isinstance(record, AttemptEnded)]
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize("n_up", [1, 2], ids=["template", "reaper"])
+def test_the_trials_of_a_killed_process_above_them_are_lost_and_run_again(tune_run, say, pids, n_up):
+    folder = str(pids)
+
+    def train(config):
+        name = f"trial{config['i']}"
+        tune.report(loss=1.0)
+        is_first = not os.path.exists(f"{folder}/{name}.pid")
+        if is_first and config["i"] in (1, 2):
+            if os.fork() == 0:
+                os.setsid()
+                say(f"{name}-child")
+                time.sleep(1000)
+            while not os.path.exists(f"{folder}/{name}-child.pid"):
+                time.sleep(0.01)
+            say(name)
+            time.sleep(1000)
+        tune.report(loss=2.0)
+
+    def kill():
+        pid_of(pids, "trial2")
+        pid = pid_of(pids, "trial1")
+        for _ in range(n_up):
+            pid = parent_of(pid)
+        os.kill(pid, signal.SIGKILL)
+
+    outside = Outside(kill)
+    result = tune_run(train, config={"i": tune.grid_search([0, 1, 2, 3])}, capacity={"cpu": 2})
+    outside.join()
+    assert [trial.state for trial in result.trials] == [TrialStatus.COMPLETED] * 4
+    assert [trial.trial.attempt for trial in result.trials] == [1, 2, 2, 1]
+    assert outcomes(result).count(AttemptOutcome.LOST) == 2
+    assert [trial.metrics["loss"] for trial in result.trials] == [2.0] * 4
+    assert not any(map(is_alive, pids_in(pids)))
+
+
+def test_a_template_that_dies_again_and_again_ends_the_experiment_with_its_log_named(tune_run):
+    class Deadly:
+        def __reduce__(self):
+            return os._exit, (7,)
+
+    deadly = Deadly()
+    with pytest.raises(TunesmithError, match=r"exit code 7\) 4 times in a row. See .*template.log"):
+        tune_run(lambda config: deadly)
+
+
+DRIVER = """
+import os, signal, subprocess, sys, time
+import tunesmith as tune
+
+folder, how = sys.argv[1], sys.argv[2]
+
+def say(name):
+    with open(f"{folder}/pids/{name}.tmp{os.getpid()}", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(f"{folder}/pids/{name}.tmp{os.getpid()}", f"{folder}/pids/{name}.pid")
+
+def train(config):
+    say(f"trial{config['i']}")
+    if how == "finish":
+        return 1.0
+    if how == "stubborn":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            try:
+                time.sleep(0.1)
+            except BaseException:
+                pass
+    if os.fork() == 0:
+        os.setsid()
+        os.environ.clear()
+        say(f"child{config['i']}")
+        time.sleep(1000)
+    for step in range(100_000):
+        tune.report(_metric=float(step))
+        time.sleep(0.02)
+
+result = tune.run(
+    train, name="e", config={"i": tune.grid_search([0, 1, 2])}, capacity={"cpu": 2}, local_dir=folder, verbose=0,
+    grace_s=float(sys.argv[3]), raise_on_failed_trial=False,
+)
+print("returned", sorted(trial.state.value for trial in result.trials))
+"""
+
+
+def check_store(tmp_path):
+    """The store is whole and opens without a repair."""
+    database = sqlite3.connect(tmp_path / "e" / "experiment.db")
+    assert database.execute("PRAGMA quick_check").fetchone() == ("ok",)
+    database.close()
+    return tune.load(tmp_path / "e")
+
+
+def check_it_goes_on(tmp_path):
+    """The same call with the same name completes what was not."""
+    code, out, err = output_of(start_script(tmp_path / "script.py", DRIVER, str(tmp_path), "finish", "2"))
+    assert code == 0, err
+    assert out == "returned ['COMPLETED', 'COMPLETED', 'COMPLETED']\n"
+
+
+def start_driver(tmp_path, how, grace_s):
+    process = start_script(tmp_path / "script.py", DRIVER, str(tmp_path), how, str(grace_s))
+    names = ("trial0", "trial1") if how == "stubborn" else ("trial0", "trial1", "child0", "child1")
+    for name in names:
+        pid_of(tmp_path / "pids", name)
+    return process
+
+
+def test_a_killed_driver_takes_all_with_it_and_loses_nothing(tmp_path, pids):
+    process = start_driver(tmp_path, "report", 2)
+    process.kill()
+    process.wait()
+    eventually(lambda: not any(map(is_alive, pids_in(pids))), within_s=2.0)
+    output_of(process)
+    assert all(trial.state is TrialStatus.RUNNING for trial in check_store(tmp_path).trials if trial.trial.attempt)
+    check_it_goes_on(tmp_path)
+
+
+def test_what_a_driver_and_reaper_killed_together_leave_is_gone_after_the_next_start(tmp_path, pids, temporary):
+    process = start_driver(tmp_path, "report", 2)
+    reaper = parent_of(parent_of(pid_of(pids, "trial0")))
+    assert parent_of(reaper) == process.pid
+    os.kill(reaper, signal.SIGSTOP)
+    process.kill()
+    process.wait()
+    os.kill(reaper, signal.SIGKILL)
+    output_of(process)
+    check_it_goes_on(tmp_path)
+    eventually(lambda: not any(map(is_alive, pids_in(pids))), within_s=2.0)
+    for folder in temporary.glob("tunesmith-*"):  # nobody was left who could remove it
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_one_signal_ends_the_experiment_politely_and_it_goes_on_later(tmp_path, pids, number):
+    process = start_driver(tmp_path, "report", 5)
+    began = time.monotonic()
+    process.send_signal(number)
+    code, out, err = output_of(process)
+    assert time.monotonic() - began < 6.0
+    assert code == 0, err
+    assert out.startswith("returned ['INTERRUPTED', 'INTERRUPTED'")
+    assert "Press Ctrl-C again to kill them at once" in err
+    assert not any(map(is_alive, pids_in(pids)))
+    check_store(tmp_path)
+    check_it_goes_on(tmp_path)
+
+
+def test_ctrl_c_from_a_terminal_reaches_the_driver_only(tmp_path, pids):
+    """A terminal sends it to the whole foreground group; trials must not take it for their own end."""
+    process = start_driver(tmp_path, "report", 5)
+    os.killpg(process.pid, signal.SIGINT)
+    code, out, err = output_of(process)
+    assert (code, out.startswith("returned ['INTERRUPTED', 'INTERRUPTED'")) == (0, True), err
+    trials = [trial for trial in check_store(tmp_path).trials if trial.trial.attempt]
+    assert all("Traceback" not in open(trial.log_path).read() for trial in trials)
+
+
+def test_the_second_signal_kills_at_once(tmp_path, pids):
+    process = start_driver(tmp_path, "stubborn", 60)
+    process.send_signal(signal.SIGINT)
+    first = process.stderr.readline() + process.stderr.readline()
+    assert "Stopping" in first
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    code, out, err = output_of(process)
+    assert time.monotonic() - began < 5.0
+    assert (code, out.startswith("returned ['INTERRUPTED', 'INTERRUPTED'")) == (0, True), err
+    assert "Killing all trials" in err
+    check_store(tmp_path)
+    check_it_goes_on(tmp_path)
+
+
+def test_a_signal_while_the_template_still_imports_ends_the_experiment(tmp_path):
+    script = """
+import os, sys, time
+import tunesmith as tune
+
+class Slow:
+    def __reduce__(self):
+        return eval, (f"[open({sys.argv[1]!r} + '/pids/x', 'w').close(), __import__('time').sleep(1000)]",)
+
+slow = Slow()
+result = tune.run(lambda config: slow, num_samples=1, verbose=0, local_dir=sys.argv[1], grace_s=60)
+print([trial.state.value for trial in result.trials])
+"""
+    process = start_script(tmp_path / "script.py", script, str(tmp_path))
+    eventually((tmp_path / "pids" / "x").exists)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    code, out, err = output_of(process)
+    assert time.monotonic() - began < 5.0
+    assert (code, out) == (0, "['INTERRUPTED']\n"), err
+
+
+def test_a_killed_driver_whose_pipe_a_forked_child_holds_takes_all_with_it(tmp_path, pids):
+    """A driver may fork children of its own (a callback does): they must not keep the trials alive."""
+    script = DRIVER.replace(
+        "result = tune.run(",
+        """
+import threading
+def fork_later():
+    while not os.path.exists(f"{folder}/pids/trial1.pid"):
+        time.sleep(0.01)
+    if os.fork() == 0:
+        time.sleep(20)
+        os._exit(0)
+    open(f"{folder}/forked", "w").close()
+threading.Thread(target=fork_later).start()
+result = tune.run(""",
+    )
+    process = start_script(tmp_path / "script.py", script, str(tmp_path), "report", "2")
+    eventually((tmp_path / "forked").exists, within_s=20.0)
+    pid_of(pids, "child0"), pid_of(pids, "child1")
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    process.kill()
+    process.wait()
+    eventually(lambda: not any(map(is_alive, pids_in(pids))), within_s=2.0)
+    for child in children:
+        if is_alive(int(child)):
+            os.kill(int(child), signal.SIGKILL)
+    output_of(process)
