@@ -13,6 +13,7 @@ help:
 	@echo "make demo    tune a real model on real data and watch it (about a minute after the install)"
 	@echo "make test    the test suite"
 	@echo "make check   format, lint, types, layers, tests: what CI checks and more"
+	@echo "make kill9, two-drivers, powerloss, soak    long campaigns, see campaigns/"
 	@echo "make bench   the overhead table, beside Ray Tune and Optuna (makes venvs of their own)"
 
 $(BIN)/python:
@@ -46,6 +47,26 @@ check: lint test
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/overhead.py
+
+# Long campaigns that try to break the promises; a small seeded sample of each is in `make test`.
+.PHONY: kill9 two-drivers powerloss soak
+N ?= 1000
+ROUNDS ?= 200
+WORKLOADS ?= 200
+TRIALS ?= 100000
+SEED ?= 0
+
+kill9: $(VENV)/.test
+	$(BIN)/python -m campaigns.kill9 --rounds $(N) --seed $(SEED)
+
+two-drivers: $(VENV)/.test
+	$(BIN)/python -m campaigns.two_drivers --rounds $(ROUNDS) --seed $(SEED)
+
+powerloss: $(VENV)/.test
+	$(BIN)/python -m campaigns.powerloss --workloads $(WORKLOADS) --seed $(SEED)
+
+soak: $(VENV)/.test
+	$(BIN)/python -m campaigns.soak --trials $(TRIALS) --seed $(SEED)
 
 # Real images for the CIFAR example's test, where the system offers them; skipped elsewhere.
 .PHONY: data

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from tunesmith.analysis import ExperimentAnalysis
 from tunesmith.api.folder import continued_spec, existing, new_folder, resumable_hint
 from tunesmith.api.plan import Plan, trial_names
@@ -44,6 +46,8 @@ def drive(
 ) -> ExperimentAnalysis:
     """Create or go on with the experiment and run it to its end. Interrupted, it returns what there is."""
     SlotPool(executor.nodes()).check_possible(plan.spec.resources)
+    if isinstance(executor, InlineExecutor):  # it has as many CPUs as the machine, but one thread to run trials in
+        plan = plan._replace(spec=replace(plan.spec, max_concurrent_trials=1))
     folder, plan, is_new = _settle_folder(plan, root, on_change=dict(on_change), verbose=verbose)
     if not is_new and _is_finished(folder, plan.spec):
         _say(verbose, f"The experiment {plan.spec.name!r} is finished; its results are returned. More samples go on.")
