@@ -145,7 +145,7 @@ def _slopes(
     def sizes(system: str) -> tuple[int, int]:
         if system == FRESH and not bench.is_patient:
             return (5, 15) if "torch" in task else (20, 60)
-        return (10, 30) if system == REUSED and bench.is_quick else (100, 300)
+        return (20, 120) if system == REUSED and bench.is_quick else (100, 300)
 
     def slope_ms(system: str) -> float:
         few, many = sizes(system)

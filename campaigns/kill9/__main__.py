@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 import traceback
@@ -25,6 +26,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="rounds at a time (default 2)")
     parser.add_argument("--keep", type=Path, help="move the folders of rounds with violations here")
     given = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell that started it has them ignored
+        signal.signal(number, signal.default_int_handler)
     if not can_trace():
         print("strace is not installed or may not inject signals: kills at system calls of the driver are needed.")
         return 2

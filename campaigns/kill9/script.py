@@ -30,7 +30,9 @@ class Pipe:
     """Lines to the campaign: unbuffered, each one write of less than PIPE_BUF, so that none is ever half or mixed."""
 
     def __init__(self, path: str, **always: object) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY)
+        # Without a campaign at the other end this raises, instead of waiting for one for ever.
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        os.set_blocking(self._descriptor, True)
         self._always = always
 
     def say(self, what: str, **facts: object) -> None:

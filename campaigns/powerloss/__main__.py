@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m campaigns.powerloss", description=__doc__)
     parser.add_argument("--workloads", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--max-prefixes", type=int, default=1000, help="of one workload; all syncs in any case")
+    parser.add_argument("--max-prefixes", type=int, default=10_000, help="of one workload; all syncs anyway")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--no-bugs", action="store_true", help="leave out the planted bugs")
     parser.add_argument("--workload", type=int, help="replay this one only")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 import traceback
@@ -38,6 +39,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="rounds at a time (default 1: refusals are timed)")
     parser.add_argument("--keep", type=Path, help="move the folders of rounds with violations here")
     given = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell that started it has them ignored
+        signal.signal(number, signal.default_int_handler)
     numbers = [given.round] if given.round is not None else list(range(given.rounds))
     began = time.monotonic()
     results = []

@@ -10,7 +10,9 @@ import sys
 import pytest
 
 import tunesmith as tune
-from tunesmith.trial import TrialStatus
+from tunesmith.executors.processes.ending import Ending, outcome_of
+from tunesmith.executors.processes.oom import OomWatch
+from tunesmith.trial import AttemptOutcome, TrialStatus
 
 from .harness import Outside, pid_of
 
@@ -174,3 +176,35 @@ def test_an_error_of_megabytes_and_with_lone_surrogates_is_cut_and_stored(tune_r
     assert trial.state is TrialStatus.FAILED
     assert "characters left out" in trial.error
     assert len(trial.error) < 300_000
+
+
+@pytest.mark.parametrize(
+    ("lines", "file"),
+    [
+        ("0::/a\n", "cgroup/a/memory.events"),
+        ("0::/not/mounted\n", "cgroup/memory.events"),
+        ("4:memory:/b\n0::/\n", "cgroup/memory/b/memory.oom_control"),
+        ("", "proc/vmstat"),
+    ],
+)
+def test_the_out_of_memory_killer_is_known_by_its_counter(tmp_path, lines, file):
+    for folder in ("proc/self", "cgroup"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(lines)
+    counter = tmp_path / file
+    counter.parent.mkdir(parents=True, exist_ok=True)
+    counter.write_text("oom 0\noom_kill 3\n")
+    watch = OomWatch(tmp_path / "cgroup", tmp_path / "proc")
+    assert not watch.has_killed()
+    counter.write_text("oom 1\noom_kill 4\n")
+    assert watch.has_killed()
+    assert not watch.has_killed()
+
+
+def test_a_kill_that_the_out_of_memory_killer_counted_is_called_that():
+    ending = Ending()
+    ending.exited = {"status": 9, "max_rss_bytes": 2**30}
+    ending.is_oom = True
+    outcome, error = outcome_of(ending, was_told=False)
+    assert outcome is AttemptOutcome.SIGNALLED
+    assert error.startswith("The process was killed by SIGKILL. Its memory peaked at 1024 MiB. Probably it ran out of")

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
 import time
 
 import pytest
@@ -239,21 +238,22 @@ import threading
 def fork_later():
     while not os.path.exists(f"{folder}/pids/trial1.pid"):
         time.sleep(0.01)
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         time.sleep(20)
         os._exit(0)
-    open(f"{folder}/forked", "w").close()
+    with open(f"{folder}/forked.tmp", "w") as file:
+        file.write(str(child))
+    os.rename(f"{folder}/forked.tmp", f"{folder}/forked")
 threading.Thread(target=fork_later).start()
 result = tune.run(""",
     )
     process = start_script(tmp_path / "script.py", script, str(tmp_path), "report", "2")
     eventually((tmp_path / "forked").exists, within_s=20.0)
     pid_of(pids, "child0"), pid_of(pids, "child1")
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
     process.kill()
     process.wait()
     eventually(lambda: not any(map(is_alive, pids_in(pids))), within_s=2.0)
-    for child in children:
-        if is_alive(int(child)):
-            os.kill(int(child), signal.SIGKILL)
+    assert is_alive(int((tmp_path / "forked").read_text()))
+    os.kill(int((tmp_path / "forked").read_text()), signal.SIGKILL)
     output_of(process)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from tunesmith.executors.processes.connections import Connection
     from tunesmith.executors.processes.ladder import Ladder
 
+_log = logging.getLogger("tunesmith")
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 5.0
 _MAX_RETRIES = 12  #: with the waits above about half a minute
 
@@ -43,13 +45,17 @@ class StartQueue:
 
     def __init__(self) -> None:
         self._waiting: dict[Attempt, float] = {}  #: -> not before (monotonic seconds)
+        self._has_warned = False
 
     def add(self, attempt: Attempt) -> None:
         """To be started as soon as a template is ready."""
         self._waiting[attempt] = 0.0
 
-    def add_again(self, attempt: Attempt, now: float) -> bool:
+    def add_again(self, attempt: Attempt, now: float, *, why: str) -> bool:
         """The system refused to start it: try again, each time later. False when it was tried often enough (F45)."""
+        if not self._has_warned:
+            self._has_warned = True
+            _log.warning("%s Fewer trials run at a time until there is room.", why)
         attempt.n_refused_starts += 1
         if attempt.n_refused_starts > _MAX_RETRIES:
             return False

@@ -22,6 +22,7 @@ class Ending:
     def __init__(self) -> None:
         self.said: dict[str, Any] | None = None  #: the trial's last frame, {"type": "ended", ...}
         self.exited: dict[str, Any] | None = None  #: the template's notice with the wait status
+        self.is_oom = False  #: the kernel's out-of-memory killer was at work when it was killed
         self.lost_because: str | None = None
         self.signals_sent: list[int] = []
         self.notes: list[str] = []
@@ -56,15 +57,20 @@ def outcome_of(ending: Ending, *, was_told: bool) -> tuple[AttemptOutcome, str |
     if was_told:
         return AttemptOutcome.STOPPED, None
     if number:
-        return AttemptOutcome.SIGNALLED, _signal_words(number, ending.exited.get("max_rss_bytes")) + notes
+        return AttemptOutcome.SIGNALLED, _signal_words(number, ending) + notes
     return AttemptOutcome.EXITED, f"The process ended with exit code {code} before the function returned.{notes}"
 
 
-def _signal_words(number: int, max_rss_bytes: int | None) -> str:
+def _signal_words(number: int, ending: Ending) -> str:
     try:
         name = signal.Signals(number).name
     except ValueError:
         name = f"signal {number}"
+    max_rss_bytes = (ending.exited or {}).get("max_rss_bytes")
     peak = f" Its memory peaked at {max_rss_bytes / 2**20:.0f} MiB." if max_rss_bytes else ""
-    hint = " SIGKILL without a stop from tunesmith is often the system's out-of-memory killer." if number == 9 else ""
+    hint = ""
+    if ending.is_oom:
+        hint = " Probably it ran out of memory: the system's out-of-memory killer ended a process meanwhile."
+    elif number == signal.SIGKILL:
+        hint = " SIGKILL without a stop from tunesmith is often the system's out-of-memory killer."
     return f"The process was killed by {name}.{peak}{hint}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import secrets
 import selectors
@@ -30,13 +29,13 @@ from tunesmith.executors.processes.attempt import Attempt, StartQueue
 from tunesmith.executors.processes.code import pack_trainable
 from tunesmith.executors.processes.connections import Connection, Server
 from tunesmith.executors.processes.ladder import Ladder
+from tunesmith.executors.processes.oom import OomWatch
 from tunesmith.executors.processes.reaper_link import ReaperLink
 from tunesmith.protocols import Launch
 from tunesmith.resources import Node
 from tunesmith.trial import AttemptOutcome
 from tunesmith.trialside.wire import decode_numbers, encode_frame
 
-_log = logging.getLogger("tunesmith")
 _SWEEP_TIMEOUT_S = 5.0  #: after this an attempt counts as ended even if something below it cannot be killed
 _MAX_TEMPLATE_DEATHS = 3  #: in a row, without a trial having started in between
 
@@ -56,7 +55,6 @@ class ProcessExecutor:
         self._template: Connection | None = None
         self._template_is_ready = False
         self._starts = StartQueue()
-        self._has_warned_of_starts = False
         self._n_template_deaths = 0
         self._wants_imports = True
         self._sweeping: dict[int, tuple[float, Sequence[Attempt]]] = {}  #: sweep id -> (give up at, who waits)
@@ -78,6 +76,7 @@ class ProcessExecutor:
         self._mailbox.open()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._mailbox, selectors.EVENT_READ, self._mailbox.clear)
+        self._oom = OomWatch()
         self._token = secrets.token_hex(16)
         self._server = Server(self._selector, self._token, self._on_frame, self._on_closed)
         self._reaper = ReaperLink(launch, self._server.path, self._token, start_method=self._start_method)
@@ -293,10 +292,10 @@ class ProcessExecutor:
         attempt = self._attempts.get(frame["trial"])
         if attempt is None or attempt.attempt != frame["attempt"]:
             return
-        if not self._has_warned_of_starts:
-            self._has_warned_of_starts = True
-            _log.warning("%s Fewer trials run at a time until there is room.", frame["error"])
-        if attempt.was_told or not self._starts.add_again(attempt, time.monotonic()):
+        if attempt.was_told:
+            attempt.ending.said = {"outcome": "stopped"}  # there is no process that could say so
+            self._finish(attempt)
+        elif not self._starts.add_again(attempt, time.monotonic(), why=frame["error"]):
             attempt.ending.lost_because = frame["error"]
             self._finish(attempt)
 
@@ -306,6 +305,7 @@ class ProcessExecutor:
             return
         self._server.drain(attempt)  # what it sent before it ended is in the kernel's buffer
         attempt.ending.exited = frame
+        attempt.ending.is_oom = frame["status"] & 0x7F == signal.SIGKILL and self._oom.has_killed()
         if attempt.ending.is_childless:
             self._finish(attempt)
         else:
