@@ -154,3 +154,28 @@ def test_a_long_path_for_temporary_files_is_no_obstacle(tune_run, tmp_path, monk
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     assert tune_run(lambda config: 1.0).trials[0].state is TrialStatus.COMPLETED
+
+
+def test_a_cached_helper_of_the_script_travels(tmp_path):
+    status, out, err = output_of(start_script(tmp_path / "script.py", CACHED_HELPER))
+    assert (status, out) == (0, "[6.0, 7.0]\n"), err
+
+
+CACHED_HELPER = """
+import functools
+import tunesmith as tune
+
+@functools.lru_cache
+def load():
+    return 5
+
+@functools.lru_cache(maxsize=None)
+def load_more(n):
+    return n
+
+def train(config):
+    tune.report(loss=load() * 1.0 + load_more(config["n"]))
+
+result = tune.run(train, config={"n": tune.grid_search([1, 2])}, metric="loss", mode="min", verbose=0)
+print([trial.last_result["loss"] for trial in result])
+"""

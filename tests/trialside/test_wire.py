@@ -14,6 +14,7 @@ from tunesmith.trialside.wire import (
     MAX_FRAME_BYTES,
     FrameBuffer,
     FrameError,
+    continue_frame,
     decode_config,
     decode_frame,
     decode_numbers,
@@ -95,3 +96,9 @@ def test_a_config_survives_json_but_for_its_objects() -> None:
     encoded = json.loads(json.dumps(encode_config(config), allow_nan=False))
     expected = {"C": math.inf, "n": 3, "layers": [1, {"act": "dict"}], "name": "NaN", "on": True, "x": None}
     assert decode_config(encoded) == expected
+
+
+@pytest.mark.parametrize("step", [1, 27, 10**9])
+def test_the_continue_frame_is_what_encode_frame_makes(step: int) -> None:
+    frame = {"type": "answer", "verdict": "continue", "reason": None, "step": step}
+    assert continue_frame(step) == encode_frame(frame)

@@ -83,6 +83,12 @@ def decode_frame(body: bytes) -> dict[str, Any]:
     return frame
 
 
+def continue_frame(step: int) -> bytes:
+    """The `answer` that most reports get, as `encode_frame` would make it: it is sent once a report."""
+    body = b'{"type":"answer","verdict":"continue","reason":null,"step":%d}' % step
+    return len(body).to_bytes(_HEADER_BYTES, "big") + body
+
+
 def send_frame(connection: socket.socket, frame: Mapping[str, Any]) -> None:
     """Send one frame, all of it."""
     connection.sendall(encode_frame(frame))

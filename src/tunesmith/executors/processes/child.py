@@ -10,7 +10,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tunesmith.executors.processes.isolation import (
@@ -218,10 +217,14 @@ class _ImportReporter:
         self._channel.close()
 
 
+_STDLIB = os.path.dirname(os.__file__) + os.sep
+
+
 def _is_installed(name: str) -> bool:
     """Whether the module is of the standard library or an installed package: the user's own may have side effects."""
     file = getattr(sys.modules.get(name), "__file__", None)
     if name == "__main__" or not file:
         return False
-    parts = Path(file).parts
-    return "site-packages" in parts or "dist-packages" in parts or file.startswith(os.path.dirname(os.__file__))
+    return (
+        f"{os.sep}site-packages{os.sep}" in file or f"{os.sep}dist-packages{os.sep}" in file or file.startswith(_STDLIB)
+    )

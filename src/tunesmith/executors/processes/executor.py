@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from tunesmith.errors import TrainableError, TunesmithError
 from tunesmith.events import (
+    CONTINUE,
     AnswerReport,
     AttemptEnded,
     AttemptStarted,
@@ -34,7 +35,7 @@ from tunesmith.executors.processes.reaper_link import ReaperLink
 from tunesmith.protocols import Launch
 from tunesmith.resources import Node
 from tunesmith.trial import AttemptOutcome
-from tunesmith.trialside.wire import decode_numbers, encode_frame
+from tunesmith.trialside.wire import continue_frame, decode_numbers, encode_frame
 
 _SWEEP_TIMEOUT_S = 5.0  #: after this an attempt counts as ended even if something below it cannot be killed
 _MAX_TEMPLATE_DEATHS = 3  #: in a row, without a trial having started in between
@@ -175,7 +176,9 @@ class ProcessExecutor:
         connection = attempt.waiting.pop(command.step, None)
         decision = command.decision
         if connection is not None:
-            if decision.verdict is Verdict.REFUSE:
+            if decision is CONTINUE:
+                connection.send(continue_frame(command.step))
+            elif decision.verdict is Verdict.REFUSE:
                 connection.send(encode_frame({"type": "refused", "error": decision.words()}))
             else:
                 frame = {"type": "answer", "verdict": decision.verdict.value, "reason": decision.words()}
