@@ -18,6 +18,9 @@ from tunesmith.errors import StoreError
 APPLICATION_ID = 0x74756E65
 SCHEMA_VERSION = 1
 
+#: A file that is made here never follows a link that somebody put in its place; Windows has no such flag.
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+
 EXPERIMENT = """
 -- One row: what was asked for, and how it stands.
 CREATE TABLE experiment (
@@ -219,7 +222,7 @@ def migrate(connection: apsw.Connection, path: Path, version: int) -> None:
 
 def back_up(connection: apsw.Connection, target: Path) -> None:
     """A consistent copy of the whole database; a plain copy would miss what is still in the `-wal` file."""
-    os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+    os.close(os.open(target, os.O_CREAT | os.O_WRONLY | NO_FOLLOW, 0o600))
     copy = apsw.Connection(str(target))
     try:
         with copy.backup("main", connection, "main") as backup:

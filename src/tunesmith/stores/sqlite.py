@@ -32,7 +32,7 @@ from tunesmith.stores.connection import (
     store_error,
 )
 from tunesmith.stores.rows import LogPages, last_seq, stored_spec
-from tunesmith.stores.schema import back_up, check_version, create_schema, migrate, sync_folder
+from tunesmith.stores.schema import NO_FOLLOW, back_up, check_version, create_schema, migrate, sync_folder
 from tunesmith.trial import Trial
 
 SYNC_INTERVAL_S = 1.0
@@ -274,7 +274,7 @@ def create_store(
     try:
         _make_folder(path.parent)
         draft = path.with_name(f".{DATABASE_NAME}.{secrets.token_hex(4)}")
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | NO_FOLLOW, 0o600))
     except OSError as error:
         raise StoreError(access_words(path.parent, str(error))) from error
     try:

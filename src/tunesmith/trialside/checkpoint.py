@@ -186,7 +186,8 @@ def _sync(path: Path) -> None:
     if is_folder and os.name == "nt":
         return
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        # Windows syncs only what could be written.
+        descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     except PermissionError:
         return  # a file that its writer made unreadable: the rename still orders it
     try:
