@@ -325,14 +325,17 @@ def test_log_whose_reader_is_gone_does_not_raise():
     stream = io.StringIO()
     reporter, _, _ = started(stream)
     stream.close()
+    stdout = sys.stdout
     reporter.update(view(trial(0)), [])
     reporter.finish(view(trial(0)))
+    assert sys.stdout is stdout and stream.closed
 
 
 def test_closing_twice_or_without_a_start_does_nothing():
-    reporter = CLIReporter()
+    reporter, stdout = CLIReporter(), sys.stdout
     reporter.close()
     reporter.close()
+    assert sys.stdout is stdout
 
 
 def test_reporter_can_be_started_again_for_the_next_experiment():

@@ -74,7 +74,7 @@ def test_who_never_returns_after_the_stop_is_ended_by_an_interrupt(tune_run):
         finally:
             time.sleep(1000)
 
-    stop_after_one_report(tune_run, train)
+    assert stop_after_one_report(tune_run, train) is AttemptOutcome.STOPPED
 
 
 def test_who_ignores_sigint_and_sigterm_is_killed(tune_run):
@@ -98,7 +98,7 @@ def test_who_swallows_the_stop_and_goes_on_reporting_is_ended_and_gets_no_more_r
             except:  # noqa: E722
                 time.sleep(0.01)
 
-    stop_after_one_report(tune_run, train)
+    assert stop_after_one_report(tune_run, train) is AttemptOutcome.STOPPED
 
 
 def test_who_catches_keyboard_interrupt_is_ended(tune_run):
@@ -110,7 +110,7 @@ def test_who_catches_keyboard_interrupt_is_ended(tune_run):
             except BaseException:
                 time.sleep(0.05)
 
-    stop_after_one_report(tune_run, train)
+    assert stop_after_one_report(tune_run, train) is AttemptOutcome.STOPPED
 
 
 def test_who_blocks_in_c_and_holds_the_gil_is_killed(tune_run):

@@ -99,12 +99,7 @@ def run(
         trials failed, unless `raise_on_failed_trial` is False. `tune.load(folder)` then has the results.
     """
     _run_in_session_if_inside_one(run_or_experiment)
-    unknown = set(ray_arguments) - _WITHOUT_EFFECT
-    if unknown:
-        raise ConfigError(f"tune.run does not know {', '.join(sorted(map(repr, unknown)))}. See help(tunesmith.run).")
-    without_effect = sorted(key for key, value in ray_arguments.items() if value)
-    if without_effect:
-        _log.warning("These arguments have no effect here: %s.", ", ".join(without_effect))
+    _check_ray_arguments(ray_arguments)
     plan = make_plan(
         run_or_experiment,
         name=_name_to_resume(name, resume),
@@ -143,6 +138,16 @@ def run(
     if raise_on_failed_trial:
         _raise_on_failures(analysis)
     return analysis
+
+
+def _check_ray_arguments(given: Mapping[str, Any]) -> None:
+    """Refuse what nobody knows; name what is taken and has no effect."""
+    unknown = set(given) - _WITHOUT_EFFECT
+    if unknown:
+        raise ConfigError(f"tune.run does not know {', '.join(sorted(map(repr, unknown)))}. See help(tunesmith.run).")
+    without_effect = sorted(key for key, value in given.items() if value)
+    if without_effect:
+        _log.warning("These arguments have no effect here: %s.", ", ".join(without_effect))
 
 
 def _name_to_resume(name: str | None, resume: bool | str) -> str | None:
