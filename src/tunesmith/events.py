@@ -84,6 +84,8 @@ class SessionStarted(Event, frozen=True):
     epoch: int  #: fencing epoch of the driver's lease, from 1
     at: float  #: wall time
     nodes: tuple[Node, ...]
+    reruns: tuple[int, ...] = ()  #: failed trials that are run again, with their failures up to here forgiven
+    is_from_scratch: bool = False  #: those begin anew instead of at their last checkpoint
 
 
 class ConfigsSuggested(Event, frozen=True):

@@ -55,3 +55,75 @@ def test_a_scheduler_must_be_given_again(tmp_path: Path) -> None:
         loaded.resume(train, num_samples=3)
     again = ASHAScheduler(max_t=3, metric="loss", mode="min")
     assert len(loaded.resume(train, num_samples=3, scheduler=again, executor="inline", verbose=0)) == 3
+
+
+def flaky(config: dict[str, Any]) -> None:
+    """Fails until the file is there."""
+    tune.report(loss=config["x"])
+    if not Path(config["mended"]).exists():
+        raise RuntimeError("not yet")
+
+
+def failed_experiment(tmp_path: Path, **arguments: Any) -> Any:
+    config = {"x": tune.uniform(0, 1), "mended": str(tmp_path / "mended")}
+    given = {"config": config, "metric": "loss", "mode": "min", "num_samples": 2, "name": "flaky", "verbose": 0}
+    return tune.run(flaky, **{**given, "executor": "inline", "raise_on_failed_trial": False, **arguments})
+
+
+@pytest.mark.parametrize("word", ["ERRORED_ONLY", "local+errored_only", "AUTO+RESTART_ERRORED_ONLY"])
+def test_failed_trials_run_again_and_nothing_new(tmp_path: Path, word: str) -> None:
+    assert [t.status for t in failed_experiment(tmp_path)] == ["ERROR", "ERROR"]
+    (tmp_path / "mended").touch()
+    again = failed_experiment(tmp_path, resume=word, num_samples=10)
+    assert [t.status for t in again] == ["TERMINATED", "TERMINATED"]
+
+
+def test_failed_trials_run_again_beside_new_ones(tmp_path: Path) -> None:
+    failed_experiment(tmp_path)
+    (tmp_path / "mended").touch()
+    again = failed_experiment(tmp_path, resume="ERRORED", num_samples=3)
+    assert [t.status for t in again] == ["TERMINATED"] * 3
+
+
+def test_failed_trials_stay_failed_without_the_word(tmp_path: Path) -> None:
+    failed_experiment(tmp_path)
+    (tmp_path / "mended").touch()
+    again = failed_experiment(tmp_path, resume=True, num_samples=3)
+    assert [t.status for t in again] == ["ERROR", "ERROR", "TERMINATED"]
+
+
+@pytest.mark.parametrize("word", [True, "LOCAL", "REMOTE", "ERRORED_ONLY"])
+def test_what_must_exist_and_does_not_is_refused(word: Any) -> None:
+    with pytest.raises(ConfigError, match=r"no experiment 'mine'.*AUTO"):
+        start(resume=word)
+
+
+def test_auto_makes_what_does_not_exist_and_goes_on_with_what_does() -> None:
+    assert len(start(resume="AUTO")) == 2
+    assert len(start(resume="AUTO", num_samples=3)) == 3
+
+
+@pytest.mark.parametrize("word", ["MAYBE", "AUTO+", "ERRORED+LOCAL", "LOCAL+PROMPT", 3])
+def test_a_word_that_nobody_knows_is_refused(word: Any) -> None:
+    with pytest.raises(ConfigError, match="resume is"):
+        start(resume=word)
+
+
+def test_a_word_that_needs_a_name_says_so() -> None:
+    with pytest.raises(ConfigError, match="no name"):
+        start(resume=True, name=None)
+
+
+@pytest.mark.parametrize(("answer", "names"), [("", {"mine"}), ("y", {"mine"}), ("n", {"mine", "mine_2"})])
+def test_prompt_asks_and_never_overwrites(monkeypatch: Any, tmp_path: Path, answer: str, names: set[str]) -> None:
+    start()
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _: answer)
+    assert len(start(resume="PROMPT", num_samples=3)) == 3
+    assert {path.name for path in (tmp_path / "results").iterdir()} == names
+
+
+def test_prompt_without_a_terminal_is_refused() -> None:
+    start()
+    with pytest.raises(ConfigError, match="no terminal"):
+        start(resume="PROMPT")

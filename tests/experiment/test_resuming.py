@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tunesmith.events import ConcludeAttempt, Decision, StartAttempt, Verdict
+from tunesmith.events import ConcludeAttempt, Decision, DeleteCheckpoint, SessionStarted, StartAttempt, Verdict
+from tunesmith.resources import Node
 from tunesmith.schedulers import ASHAScheduler, FIFOScheduler
 from tunesmith.trial import AttemptOutcome
 
@@ -160,3 +161,41 @@ def test_any_prefix_of_the_log_can_be_resumed():
         replayed = cut.new_experiment()
         replayed.replay(cut.log)
         assert facts(replayed) == facts(cut.experiment)
+
+
+def failed_twice():
+    """Trial 0 has a checkpoint at step 2 and failed for good; trial 1 runs."""
+    world = World(n_slots=2, n_trials=2, max_failures=1)
+    world.begin()
+    world.report(0, 1)
+    world.report(0, 2, checkpoint="c2")
+    world.fail(0)
+    world.handle(at=100.0)
+    world.fail(0)
+    assert world.status() == "FA RU"
+    return world
+
+
+@pytest.mark.parametrize(("is_from_scratch", "start"), [(False, ("c2", 2)), (True, (None, 0))])
+def test_a_failed_trial_is_run_again_on_request_with_its_failures_forgiven(is_from_scratch, start):
+    world = failed_twice()
+    n_before = len(world.log)
+    again = World(n_slots=2, n_trials=2, max_failures=1, log=world.log)
+    again.handle(SessionStarted(2, 0.0, (Node("here", cpu=2.0),), (0,), is_from_scratch))
+    [began] = [record for record in of(again.log[n_before:], StartAttempt) if record.trial == 0]
+    assert (began.checkpoint, began.start_step, began.attempt) == (*start, 3)
+    deleted = [record.path for record in of(again.log[n_before:], DeleteCheckpoint)]
+    assert deleted == (["c2"] if is_from_scratch else [])
+    again.fail(0)
+    assert again.status() == "PE RU", "the one retry it may have, again"
+    assert again.trials[0].n_failures == 3
+
+
+def test_what_was_forgiven_is_still_known_to_the_driver_after_the_next():
+    world = failed_twice()
+    again = World(n_slots=2, n_trials=2, max_failures=1, log=world.log)
+    again.handle(SessionStarted(2, 0.0, (Node("here", cpu=2.0),), (0,)))
+    again.fail(0)
+    third = again.resumed()
+    third.fail(0)
+    assert third.status() == "FA RU"

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from tunesmith.analysis import ExperimentAnalysis
 from tunesmith.api.folder import continued_spec, existing, new_folder, resumable_hint
 from tunesmith.api.plan import Plan, trial_names
+from tunesmith.api.resume import Resume, settle_name
 from tunesmith.callbacks import ProgressReporter
 from tunesmith.clock import Clock, SystemClock
 from tunesmith.errors import LeaseError, StoreError
@@ -25,6 +26,7 @@ from tunesmith.runner.suggester import InlineSuggester, Suggester, ThreadSuggest
 from tunesmith.runner.watcher import Watcher
 from tunesmith.spec import ExperimentSpec
 from tunesmith.stores import SqliteStore, create_store, open_reader, open_store
+from tunesmith.trial import TrialStatus
 
 _AHEAD_PER_SLOT = 4  #: configs held ready for each slot, where results do not change what is proposed
 _MAX_AHEAD = 256
@@ -39,6 +41,7 @@ def drive(
     callbacks: Sequence[Callback],
     verbose: int,
     on_change: Mapping[str, str],
+    resume: Resume,
     takeover: bool,
     durability: str,
     checkpoint_freq: int,
@@ -48,8 +51,11 @@ def drive(
     SlotPool(executor.nodes()).check_possible(plan.spec.resources)
     if isinstance(executor, InlineExecutor):  # it has as many CPUs as the machine, but one thread to run trials in
         plan = plan._replace(spec=replace(plan.spec, max_concurrent_trials=1))
+    plan = plan._replace(spec=replace(plan.spec, name=settle_name(resume, root, plan.spec.name)))
     folder, plan, is_new = _settle_folder(plan, root, on_change=dict(on_change), verbose=verbose)
-    if not is_new and _is_finished(folder, plan.spec):
+    if not is_new:
+        plan = _without_new_trials(plan, folder) if resume.without_new_trials else plan
+    if not is_new and _is_finished(folder, plan.spec, reruns_failed=resume.reruns_failed):
         _say(verbose, f"The experiment {plan.spec.name!r} is finished; its results are returned. More samples go on.")
         return ExperimentAnalysis(open_reader(folder))
     experiment = _experiment(plan, executor)
@@ -78,7 +84,7 @@ def drive(
             checkpoint_freq=checkpoint_freq,
             checkpoint_at_end=checkpoint_at_end,
         )
-        parts.run(launch)
+        parts.run(launch, resume)
     finally:
         store.close()
     return ExperimentAnalysis(open_reader(folder))
@@ -126,7 +132,7 @@ class _Parts:
             after_seq=self._store.last_seq(),
         )
 
-    def run(self, launch: Launch) -> None:
+    def run(self, launch: Launch, resume: Resume) -> None:
         """Run the loop; close the trials first, then what they feed, the store, and last those who look on."""
         executor = self._executor
         try:
@@ -135,7 +141,8 @@ class _Parts:
                     executor.start(launch)
                     if self._watcher is not None:
                         self._watcher.start()
-                    self.loop.run(self._store.epoch)
+                    reruns = resume.reruns(self._experiment.trials)
+                    self.loop.run(self._store.epoch, reruns=reruns, is_from_scratch=resume.is_from_scratch)
                 finally:
                     executor.close()
         finally:
@@ -190,11 +197,22 @@ def _settle_folder(plan: Plan, root: Path, *, on_change: dict[str, str], verbose
         reader.close()
 
 
-def _is_finished(folder: Path, spec: ExperimentSpec) -> bool:
+def _without_new_trials(plan: Plan, folder: Path) -> Plan:
+    """The plan with as many trials as there are."""
+    reader = open_reader(folder)
+    try:
+        return plan._replace(spec=replace(plan.spec, n_trials=reader.n_trials()))
+    finally:
+        reader.close()
+
+
+def _is_finished(folder: Path, spec: ExperimentSpec, *, reruns_failed: bool) -> bool:
     """Whether nothing is left to do: it ended, and no more trials are asked for than there are."""
     reader = open_reader(folder)
     try:
         status = reader.status().status
+        if reruns_failed and reader.counts().get(TrialStatus.FAILED):
+            return False
         if status == EndReason.EXHAUSTED.value:
             return True
         n_open = sum(n for state, n in reader.counts().items() if not state.is_over)

@@ -13,6 +13,7 @@ from typing import Any
 from tunesmith.analysis import ExperimentAnalysis
 from tunesmith.api.driver import drive
 from tunesmith.api.plan import make_executor, make_plan, results_folder
+from tunesmith.api.resume import parse_resume
 from tunesmith.callbacks import CLIReporter, ProgressReporter
 from tunesmith.errors import ConfigError, TuneError, TunesmithError
 from tunesmith.protocols import Callback, Executor, Scheduler, Searcher
@@ -92,6 +93,9 @@ def run(
         local_dir, storage_path: where experiments lie; ~/tunesmith_results, or the variable TUNESMITH_RESULTS.
         verbose: 0 silent, 1 progress and summary, 2 and a line per trial, 3 and a line per result.
         max_failures: further attempts of a trial that failed; -1 is endless.
+        resume: True, "LOCAL" or "REMOTE": an experiment of this name must exist; "AUTO": go on if it does (also without
+            this word); "PROMPT": ask. "ERRORED" runs failed trials again from their last checkpoint, "RESTART_ERRORED"
+            from scratch; with "_ONLY" no new trials are added. "AUTO+ERRORED" joins two.
         capacity: what may be used here, where it differs from what is found: {"cpu": 4, "license": 2}.
         grace_s: seconds that a trial which must end gets before SIGKILL.
         on_change: {"space": "allow", "objective": "allow", "code": "ignore"}: differences allowed when going on.
@@ -100,9 +104,10 @@ def run(
     """
     _run_in_session_if_inside_one(run_or_experiment)
     _check_ray_arguments(ray_arguments)
+    how = parse_resume(resume, name)
     plan = make_plan(
         run_or_experiment,
-        name=_name_to_resume(name, resume),
+        name=name,
         metric=metric,
         mode=mode,
         config=config,
@@ -130,6 +135,7 @@ def run(
         callbacks=callbacks or (),
         verbose=verbose,
         on_change=on_change or {},
+        resume=how,
         takeover=takeover,
         durability=durability,
         checkpoint_freq=checkpoint_freq,
@@ -148,12 +154,6 @@ def _check_ray_arguments(given: Mapping[str, Any]) -> None:
     without_effect = sorted(key for key, value in given.items() if value)
     if without_effect:
         _log.warning("These arguments have no effect here: %s.", ", ".join(without_effect))
-
-
-def _name_to_resume(name: str | None, resume: bool | str) -> str | None:
-    if resume and not name:
-        raise ConfigError(f"resume is {resume!r}, but there is no name. Give the name of the experiment to go on with.")
-    return name
 
 
 def _raise_on_failures(analysis: ExperimentAnalysis) -> None:

@@ -81,8 +81,9 @@ def _after_failure(state: ExperimentState, trial: Trial, event: AttemptEnded, no
     n_allowed = spec.max_failures
     if event.outcome is AttemptOutcome.SIGNALLED and n_allowed != 0:
         n_allowed = 1  # a crash of the interpreter repeats with an equal config (F16)
-    if n_allowed < 0 or trial.n_failures <= n_allowed:
-        not_before = now + _backoff_s(trial.n_failures)
+    n_failures = trial.n_failures - state.forgiven.get(trial.index, 0)
+    if n_allowed < 0 or n_failures <= n_allowed:
+        not_before = now + _backoff_s(n_failures)
         return Conclusion(TrialStatus.PENDING, f"retry after failure {trial.n_failures}: {line}", not_before)
     why: str | None = None
     n_alike = len(state.start_failures.get(line, ()))

@@ -234,6 +234,10 @@ class Experiment:
     def _on_session_started(self, event: SessionStarted) -> None:
         """What the driver before had told to end stays ended: a decision that was recorded holds."""
         self._record(event)
+        if event.is_from_scratch:
+            for index in event.reruns:
+                for saved in self.state.trials[index].checkpoints:
+                    self._record(DeleteCheckpoint(index, saved.path))
         for index in sorted(self.state.running):
             self._conclude(index, conclude_as_told(self.state, self.state.trials[index]))
 

@@ -98,6 +98,8 @@ class ExperimentState:
         self.start_failures: dict[str, set[int]] = {}
         #: Losses of a trial since its last result; only of trials that are not over.
         self.n_lost_in_a_row: dict[int, int] = {}
+        #: Failures of a trial that no longer count, since it was run again on request.
+        self.forgiven: dict[int, int] = {}
         #: Trials changed since they were last taken for the store.
         self.changed: set[int] = set()
 
@@ -141,6 +143,9 @@ class ExperimentState:
                 self._set(trial.index, status=TrialStatus.PENDING, placement=None, stop_asked=None, reason=None)
                 self.answered.pop(trial.index, None)
                 self.stopping.pop(trial.index, None)
+        for index in event.reruns:
+            self.forgiven[index] = self.trials[index].n_failures
+            self._set(index, status=TrialStatus.PENDING, reason=None)
         self.pool = SlotPool(event.nodes)
         for forgotten in (self.ended, self.requests, self.not_before, self.in_use, self.n_lost_in_a_row):
             forgotten.clear()

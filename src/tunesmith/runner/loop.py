@@ -34,10 +34,14 @@ class Loop:
         #: What ended the loop in the middle of a pass: the state is then ahead of the log, and must not go on.
         self._failure: BaseException | None = None
 
-    def run(self, epoch: int) -> None:
-        """Start a session under the lease's epoch and go on until the experiment is done."""
+    def run(self, epoch: int, *, reruns: Sequence[int] = (), is_from_scratch: bool = False) -> None:
+        """Start a session under the lease's epoch and go on until the experiment is done.
+
+        Args: reruns: failed trials to run again, from their last checkpoint or `is_from_scratch`.
+        """
         experiment, executor = self.experiment, self._executor
-        self.handle([SessionStarted(epoch, self._clock.wall(), executor.nodes())])
+        now = self._clock.wall()
+        self.handle([SessionStarted(epoch, now, executor.nodes(), tuple(reruns), is_from_scratch)])
         while not experiment.is_done:
             deadline = experiment.next_deadline()
             timeout_s = None if deadline == math.inf else max(0.0, deadline - self._clock.now())
