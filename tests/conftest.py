@@ -7,9 +7,42 @@ from pathlib import Path
 
 import pytest
 
+from .leak_check import LeakCheck, private_temporary_folder
+
+_has_failed = pytest.StashKey[bool]()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _leak_check() -> Iterator[LeakCheck]:
+    with private_temporary_folder():
+        yield LeakCheck()
+
 
 @pytest.fixture(autouse=True)
-def results_in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def leaves_nothing_behind(request: pytest.FixtureRequest, _leak_check: LeakCheck) -> Iterator[None]:
+    """After every test, no process, thread, open file or temporary file is left that was not there before it.
+
+    The first of a test's fixtures to begin and so the last to end; what fixtures of a module or session hold was there
+    before. A failed test is not judged: its traceback holds what it was working with.
+    """
+    before = _leak_check.look()
+    yield
+    if request.node.stash.get(_has_failed, False):
+        return
+    left = _leak_check.leaks_since(before)
+    if any(left):
+        pytest.fail(f"The test left behind:\n{left.words()}", pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
+    report = yield
+    item.stash[_has_failed] = item.stash.get(_has_failed, False) or report.failed
+    return report
+
+
+@pytest.fixture(autouse=True)
+def results_in_tmp(leaves_nothing_behind: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test writes into the user's results."""
     monkeypatch.setenv("TUNESMITH_RESULTS", str(tmp_path / "results"))
     yield

@@ -39,6 +39,10 @@ class StoreError(TunesmithError):
     """The store is damaged, foreign, newer than this program, or cannot be written."""
 
 
+class DiskFullError(StoreError):
+    """There is no room for what was to be stored; nothing of it was. It may be tried again."""
+
+
 class LeaseError(StoreError):
     """Another driver owns this experiment, or took it over."""
 

@@ -68,7 +68,10 @@ class EndReason(StrEnum):
 
 
 class _Record(msgspec.Struct, frozen=True, tag_field="type", tag=True):
-    """Base of events and commands: written to the log as JSON with the class name in `type`."""
+    """Base of events and commands: written to the log as JSON with the class name in `type`.
+
+    The two that exist by the million are `gc=False`: they are in no cycle, and a resume is a quarter faster for it.
+    """
 
 
 # ---------------------------------------------------------------- events
@@ -108,7 +111,7 @@ class AttemptStarted(Event, frozen=True):
     node: str | None = None
 
 
-class TrialReported(Event, frozen=True):
+class TrialReported(Event, frozen=True, gc=False):
     """A trial handed over metrics at one step. `checkpoint` is the folder it saved for it, complete and synced."""
 
     trial: int
@@ -191,7 +194,7 @@ class StartAttempt(Command, frozen=True):
     start_time_s: float = 0.0  #: training time already spent
 
 
-class AnswerReport(Command, frozen=True):
+class AnswerReport(Command, frozen=True, gc=False):
     """Let the trial's `report()` return, or end it there."""
 
     trial: int

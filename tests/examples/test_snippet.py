@@ -63,7 +63,11 @@ def make_train_cifar():
 def outcome(tmp_path, monkeypatch):
     monkeypatch.setenv("TUNESMITH_RESULTS", str(tmp_path / "results"))
     np.save(tmp_path / "target.npy", np.array([1.0, -2.0, 3.0]))
-    return run_snippet(make_train_cifar(), data_dir=str(tmp_path), num_samples=6, max_num_epochs=4, gpus_per_trial=0)
+    result, best = run_snippet(
+        make_train_cifar(), data_dir=str(tmp_path), num_samples=6, max_num_epochs=4, gpus_per_trial=0
+    )
+    yield result, best
+    result.reader.close()
 
 
 def test_snippet_of_2022_runs_and_its_result_has_what_the_tutorial_reads(outcome, tmp_path):

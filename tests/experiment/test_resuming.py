@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tunesmith.events import ConcludeAttempt, Decision, DeleteCheckpoint, SessionStarted, StartAttempt, Verdict
+from tunesmith.events import (
+    AnswerReport,
+    ConcludeAttempt,
+    Decision,
+    DeleteCheckpoint,
+    SessionStarted,
+    StartAttempt,
+    Verdict,
+)
 from tunesmith.resources import Node
 from tunesmith.schedulers import ASHAScheduler, FIFOScheduler
 from tunesmith.trial import AttemptOutcome
@@ -102,6 +110,30 @@ def test_a_budgets_stop_that_was_recorded_holds_and_an_interrupt_goes_on():
         if not spec:
             world.interrupt()
         assert world.resumed(max_total_steps=None).status() == status
+
+
+@pytest.mark.parametrize(("verdict", "status"), [(Verdict.STOP, "ST"), (Verdict.COMPLETE, "CO"), (Verdict.PAUSE, "PA")])
+def test_what_the_scheduler_makes_of_a_last_report_after_an_interrupt_holds(verdict, status):
+    """Regression: the trial went on at the resume, past the rung at which it was to be stopped."""
+    world = World(n_slots=1, n_trials=1, scheduler=lambda: Saying(verdict))
+    world.begin()
+    world.interrupt()
+    [answer] = of(world.report(0, 1, checkpoint="c1"), AnswerReport)
+    assert (answer.decision.verdict, answer.decision.words()) == (verdict, "told")
+    world.end(0, AttemptOutcome.STOPPED)
+    assert world.status() == status
+    world.resumed()
+
+
+def test_an_interrupt_ends_a_trial_that_nobody_else_would_end_and_it_goes_on_later():
+    world = World(n_slots=1, n_trials=1)
+    world.begin()
+    world.interrupt()
+    [answer] = of(world.report(0, 1, checkpoint="c1"), AnswerReport)
+    assert (answer.decision.verdict, answer.decision.words()) == (Verdict.STOP, "interrupted")
+    world.end(0, AttemptOutcome.STOPPED)
+    assert world.status() == "IN"
+    assert world.resumed().trials[0].step == 1
 
 
 def test_the_conclusions_of_the_old_sessions_orders_are_records():

@@ -80,7 +80,8 @@ def test_a_spawned_trial_that_crashes_or_must_be_killed_ends_like_a_forked_one(t
 def test_a_module_that_starts_a_thread_makes_trials_spawn_with_the_reason(tune_run, tmp_path, monkeypatch, caplog):
     (tmp_path / "starts_a_thread.py").write_text(
         "import threading\n"
-        "threading.Thread(target=threading.Event().wait, name='busy-body', daemon=True).start()\n"
+        "over = threading.Event()\n"
+        "threading.Thread(target=over.wait, name='busy-body', daemon=True).start()\n"
         "def train(config):\n"
         "    return {'forked': 'processes.template' in open('/proc/self/cmdline').read()}\n"
     )
@@ -89,6 +90,7 @@ def test_a_module_that_starts_a_thread_makes_trials_spawn_with_the_reason(tune_r
 
     with caplog.at_level(logging.WARNING, logger="tunesmith"):
         result = tune_run(starts_a_thread.train, num_samples=2)
+    starts_a_thread.over.set()
     del sys.modules["starts_a_thread"]
     assert [trial.metrics["forked"] for trial in result.trials] == [0.0, 0.0]
     assert any("started Python threads (busy-body)" in message for message in caplog.messages)

@@ -65,17 +65,19 @@ def test_exhaustion_is_told_with_its_reason():
     assert (event.suggestions, event.is_exhausted, event.note) == ((), True, "all seen")
 
 
-def test_the_draws_of_each_request_are_its_own():
+def test_a_request_that_is_asked_again_has_the_same_draws_and_the_next_trials_have_others():
+    """A crash may leave a request without its answer: the next driver's gets what that one would have got."""
+
     class Drawing:
         uses_results = True
 
         def suggest(self, history, rng, n):
             return [Suggestion({"x": float(rng.random())})]
 
-    def x(request):
-        return answer(Drawing(), Suggest(request, 1), HISTORY).suggestions[0].config["x"]
+    def x(request, history):
+        return answer(Drawing(), Suggest(request, 1), history).suggestions[0].config["x"]
 
-    assert x(1) == x(1) != x(2)
+    assert x(1, HISTORY) == x(2, HISTORY) != x(2, OPEN)
 
 
 def test_the_inline_suggester_posts_at_its_stated_cost():

@@ -16,7 +16,6 @@ from tunesmith.events import DeleteCheckpoint, EndExperiment, EndReason, Session
 from tunesmith.stores import connection as connections
 from tunesmith.stores import create_store, open_reader, open_store
 from tunesmith.stores import lease as leases
-from tunesmith.stores import schema as schemas
 from tunesmith.stores.connection import connect_reader, is_network_path, lock_holders
 from tunesmith.trial import TrialStatus
 
@@ -88,12 +87,6 @@ def test_an_append_after_a_failed_one_is_stored(store):
 def test_a_step_beyond_64_bits_is_a_store_error(store):
     with pytest.raises(StoreError, match="64 bits"):
         store.append([report(step=2**70)], [])
-
-
-def test_a_failed_sync_ends_writing_for_good(store):
-    store._broken = "EIO"
-    with pytest.raises(StoreError, match="EIO"):
-        store.append([Suggest(1, 1)], [])
 
 
 @pytest.mark.parametrize("durability", ["normal", "full"])
@@ -235,9 +228,9 @@ def test_folder_and_files_are_private(store, folder):
     assert set(modes.values()) == {0o700, 0o600} and modes["experiment"] == 0o700
 
 
-def test_nothing_but_the_database_is_left_after_closing(store, folder):
+def test_nothing_but_the_database_and_its_mark_is_left_after_closing(store, folder):
     store.close()
-    assert [path.name for path in folder.iterdir()] == ["experiment.db"]
+    assert sorted(path.name for path in folder.iterdir()) == ["experiment.db", "experiment.db-mark"]
 
 
 def test_an_experiment_is_not_created_over_another(store, folder):
@@ -266,36 +259,6 @@ def test_a_foreign_file_is_refused_and_left_as_it_is(folder, content, opening):
 def test_a_folder_without_an_experiment_is_said_so(tmp_path, opening):
     with pytest.raises(StoreError, match="no experiment in"):
         opening(tmp_path)
-
-
-@pytest.mark.parametrize("opening", [open_store, open_reader])
-def test_a_newer_schema_is_refused_with_both_versions(store, folder, opening):
-    store.close()
-    with sqlite3.connect(folder / "experiment.db") as file:
-        file.execute("PRAGMA user_version = 99")
-    file.close()
-    with pytest.raises(StoreError, match=r"version 99.*up to 1"):
-        opening(folder)
-
-
-def test_an_older_schema_is_migrated_after_a_backup(store, folder, monkeypatch):
-    store.close()
-    monkeypatch.setattr(schemas, "SCHEMA_VERSION", 2)
-    monkeypatch.setitem(schemas.MIGRATIONS, 2, lambda c: c.execute("ALTER TABLE lease ADD COLUMN note TEXT"))
-    connection = connections.connect_writer(folder / "experiment.db")
-    schemas.migrate(connection, folder / "experiment.db", 1)
-    assert connection.pragma("user_version") == 2 and (folder / "experiment.db.v1").exists()
-
-
-def test_a_migration_that_fails_leaves_the_old_schema(store, folder, monkeypatch):
-    store.close()
-    monkeypatch.setattr(schemas, "SCHEMA_VERSION", 3)
-    monkeypatch.setitem(schemas.MIGRATIONS, 2, lambda c: c.execute("CREATE TABLE half (a)"))
-    monkeypatch.setitem(schemas.MIGRATIONS, 3, lambda c: c.execute("nonsense"))
-    connection = connections.connect_writer(folder / "experiment.db")
-    with pytest.raises(apsw.SQLError):
-        schemas.migrate(connection, folder / "experiment.db", 1)
-    assert connection.pragma("user_version") == 1 and not connection.table_exists(None, "half")
 
 
 def damaged_copy(store, tmp_path):

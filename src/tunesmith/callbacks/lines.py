@@ -48,7 +48,9 @@ def count_words(view: ProgressView, choices: Choices) -> str:
     if total is not None and view.end_status is None:
         n_begun = sum(n for status, n in counts.items() if status is not TrialStatus.PENDING)
         counts[TrialStatus.PENDING] = max(counts.get(TrialStatus.PENDING, 0), total - n_begun)
-    return counts_words(counts)
+    n_stalled = len(view.silent_for_s())
+    words = counts_words(counts)
+    return words.replace("running", f"running ({n_stalled} stalled)", 1) if n_stalled else words
 
 
 def n_total(view: ProgressView, choices: Choices) -> int | None:

@@ -6,7 +6,7 @@ Pure: trials in, text out. `MEASURES` is the order. At 200 columns nothing of it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
 import msgspec
@@ -247,7 +247,7 @@ def trial_table(view: ProgressView, rows: Sequence[Trial], *, choices: Choices, 
     silent_s = view.silent_for_s()
     columns = [
         _trial_column(view, rows),
-        Column(kind=Kind.STATUS, heading="status", cells=tuple(trial.status.value for trial in rows)),
+        Column(kind=Kind.STATUS, heading="status", cells=tuple(_status(trial, silent_s) for trial in rows)),
         Column(kind=Kind.LOC, heading="loc", cells=tuple(_loc(trial) for trial in rows)),
         *_parameter_columns(rows, choices),
         *_metric_columns(view, rows, choices),
@@ -272,6 +272,11 @@ def _trial_column(view: ProgressView, rows: Sequence[Trial]) -> Column:
     ids = Column(kind=Kind.TRIAL, heading="trial", cells=tuple(clean(t.trial_id) for t in rows), shorter=numbers)
     names = tuple(clean(view.trial_name(trial.index)) for trial in rows)
     return Column(kind=Kind.TRIAL, heading="trial", cells=names, shorter=ids)
+
+
+def _status(trial: Trial, silent_s: Mapping[int, float]) -> str:
+    """The trial's state; STALLED where it runs and says nothing, which is a state for the eyes only (F4)."""
+    return "STALLED" if trial.index in silent_s and not trial.stop_asked else trial.status.value
 
 
 def _loc(trial: Trial) -> str:

@@ -36,7 +36,7 @@ from tunesmith.events import (
 from tunesmith.experiment.conclusion import Conclusion, conclude, conclude_as_told, status_at_end
 from tunesmith.experiment.judgement import Judgement, judge_report, with_anonymous_metric
 from tunesmith.experiment.retention import surplus_checkpoints
-from tunesmith.experiment.state import ExperimentState
+from tunesmith.experiment.state import ExperimentState, as_told
 from tunesmith.protocols import History, Hold, Scheduler, StopPaused, Stopper, Thaw
 from tunesmith.space import Space
 from tunesmith.spec import ExperimentSpec
@@ -172,8 +172,6 @@ class Experiment:
         decision = judgement.decision
         if decision is CONTINUE:
             decision = self._decide(trial, event)
-            if decision.verdict is Verdict.PAUSE and event.checkpoint is None:
-                decision = CONTINUE
         self.scheduler.observe(event)
         self.stopper.observe(event)
         self._out.append(event)
@@ -201,6 +199,14 @@ class Experiment:
             self._record(DeleteCheckpoint(index, path))
 
     def _decide(self, trial: Trial, event: TrialReported) -> Decision:
+        """Stopper and scheduler first, so that an interrupt saves no trial from its end; then what it was told."""
+        decision = self._judge(trial, event)
+        if decision.verdict is Verdict.PAUSE and event.checkpoint is None:
+            decision = CONTINUE
+        stop = self.state.stopping.get(trial.index)
+        return decision if stop is None or decision.verdict is not Verdict.CONTINUE else as_told(stop)
+
+    def _judge(self, trial: Trial, event: TrialReported) -> Decision:
         """Stopper first, then scheduler. A stopper is often user code: what it raises fails the trial (F84)."""
         try:
             decision = self.stopper.decide(trial, event)

@@ -24,6 +24,8 @@ class Judgement(NamedTuple):
 def judge_report(state: ExperimentState, event: TrialReported, *, is_strict: bool) -> Judgement:
     """Accept the report (CONTINUE: others may still decide), end the trial with it, or refuse it.
 
+    A trial that was told to end is judged like any other: what the scheduler makes of its last report must hold.
+
     Refused are reports of superseded attempts, reports after the one that ended the attempt, steps that do not grow,
     and a metric that is plainly misspelt (F8 to F10, F83 of the fault table).
     """
@@ -46,9 +48,6 @@ def judge_report(state: ExperimentState, event: TrialReported, *, is_strict: boo
         return _refuse(event, misspelt, Verdict.REFUSE)
     if event.is_last:
         return Judgement(Decision(Verdict.COMPLETE, "the trial said it is done"))
-    stop = state.stopping.get(event.trial)
-    if stop is not None:
-        return Judgement(Decision(Verdict.STOP, "{why}", {"why": stop.reason}))
     return Judgement(CONTINUE)
 
 

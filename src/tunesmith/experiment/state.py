@@ -189,8 +189,9 @@ class ExperimentState:
         for name in event.metrics:
             if name not in self.metrics_seen:
                 self.metrics_seen[name] = None
-        self._set(
-            trial.index,
+        # What `_set` does, without asking what a report cannot change: a resume folds a million of these.
+        self.trials[trial.index] = replace(
+            trial,
             n_reports=trial.n_reports + 1,
             step=event.step,
             metrics=event.metrics,
@@ -199,6 +200,7 @@ class ExperimentState:
             best_value=best_value,
             best_step=best_step,
         )
+        self.changed.add(trial.index)
         if event.checkpoint is not None:
             self._add_checkpoint(trial.index, event.checkpoint)
 
@@ -300,7 +302,7 @@ class ExperimentState:
             return
         stop = self.stopping.pop(command.trial, None)
         status = _STATUS_AFTER[decision.verdict]
-        if stop is not None and decision.verdict is Verdict.STOP:
+        if stop is not None and decision == as_told(stop):
             status = stop.status_after
         self.answered[command.trial] = Told(decision, status)
 
@@ -376,6 +378,11 @@ class ExperimentState:
     def check_invariants(self) -> None:
         """Every sentence beside an attribute above holds."""
         check_invariants(self)
+
+
+def as_told(stop: StopAttempt) -> Decision:
+    """The answer to a report that has no other reason to end the attempt than that it was told to end."""
+    return Decision(Verdict.STOP, "{why}", {"why": stop.reason})
 
 
 def trial_id(experiment_id: str, index: int) -> str:

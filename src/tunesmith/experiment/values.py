@@ -14,12 +14,11 @@ def best_after(objective: Objective | None, trial: Trial, report: TrialReported)
     """The trial's best value and its step, this report included; NaN is never the best."""
     if objective is None:
         return trial.best_value, trial.best_step
-    value = metric_value(report.metrics, report.step, report.time_total_s, objective.metric)
-    if value is None or math.isnan(value):
-        return trial.best_value, trial.best_step
-    if trial.best_value is None or objective.mode.is_better(value, trial.best_value):
-        return value, report.step
-    return trial.best_value, trial.best_step
+    best = trial.best_value
+    value = metric_value(report.metrics, report.step, report.time_total_s, objective.metrics[0])
+    if value is None or math.isnan(value) or (best is not None and not objective.modes[0].is_better(value, best)):
+        return best, trial.best_step
+    return value, report.step
 
 
 def checkpoint_score(

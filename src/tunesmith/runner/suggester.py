@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -16,6 +16,9 @@ from tunesmith.events import ConfigsSuggested, Event, Suggest, Suggestion
 from tunesmith.protocols import Exhausted, History, Searcher, Wait
 from tunesmith.rng import generator
 from tunesmith.searchers import RandomSearch
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _log = logging.getLogger("tunesmith")
 
@@ -44,7 +47,7 @@ def answer(searcher: Searcher, command: Suggest, history: History) -> ConfigsSug
         note = f"{type(searcher).__name__} failed and random search answered instead: {type(error).__name__}: {error}"
         _log.warning(note, exc_info=True)
         try:
-            found = RandomSearch().suggest(history, generator(history.seed, "fallback", command.request), command.n)
+            found = RandomSearch().suggest(history, _stream(history, "fallback"), command.n)
         except Exception as second:
             _log.error("Random search failed too.", exc_info=True)
             found = Exhausted(f"{note}; random search failed too: {type(second).__name__}: {second}")
@@ -55,9 +58,14 @@ def answer(searcher: Searcher, command: Suggest, history: History) -> ConfigsSug
     return ConfigsSuggested(command.request, tuple(found), cpu_s=cpu_s, note=note)
 
 
+def _stream(history: History, purpose: str) -> np.random.Generator:
+    """A stream for the trials that are to come: the same for a request that a crash left without an answer."""
+    return generator(history.seed, purpose, len(history.trials))
+
+
 def _suggested(searcher: Searcher, command: Suggest, history: History) -> Sequence[Suggestion] | Exhausted | Wait:
     """What the searcher says, checked: at most `n` configs, all of them in the space."""
-    found = searcher.suggest(history, generator(history.seed, "suggest", command.request), command.n)
+    found = searcher.suggest(history, _stream(history, "suggest"), command.n)
     if isinstance(found, Exhausted):
         return found
     if not isinstance(found, Wait):

@@ -1,9 +1,10 @@
-"""Reporters and callbacks follow the log by cursor, in a thread of their own: they cannot delay or lose a result."""
+"""Reporters and callbacks follow the log by cursor, in threads of their own: they cannot delay or lose a result."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,17 +13,21 @@ from tunesmith.clock import Clock
 from tunesmith.events import Record
 from tunesmith.experiment import Experiment
 from tunesmith.protocols import Callback
+from tunesmith.runner.follower import Follower
 from tunesmith.stores import DATABASE_NAME, Reader, open_reader
 
 _log = logging.getLogger("tunesmith")
 _BATCH = 2000
-_CALLBACK_INTERVAL_S = 0.5
+_INTERVAL_S = 0.5  #: without a reporter
 _SHARE_OF_TIME = 20  #: an update may take a twentieth of the time between two
 _CLOSE_TIMEOUT_S = 60.0  #: how long the end of an experiment waits for a slow reporter or callback
 
 
 class Watcher:
-    """Reads committed records and hands them on. What a reporter or callback raises is logged once and ends only it."""
+    """Reads committed records and hands them to the reporter; each callback has a follower of its own beside it.
+
+    What a reporter or callback raises is logged once and ends only it.
+    """
 
     def __init__(
         self,
@@ -37,13 +42,15 @@ class Watcher:
     ) -> None:
         """Args: after_seq: where to begin; what a resumed log holds already is not told again."""
         self._folder, self._experiment, self._clock = folder, experiment, clock
-        self._reporter, self._callbacks, self._verbose = reporter, list(callbacks), verbose
+        self._reporter, self._verbose = reporter, verbose
+        self._followers = [Follower(folder, callback, after_seq=after_seq) for callback in callbacks]
         self._cursor = after_seq
         self._started_at = clock.now()
         self._ended = threading.Event()
         self._scheduler_lines: tuple[str, ...] = ()
         self._wants_lines = True
-        self._pause_s = _CALLBACK_INTERVAL_S
+        self._warned_about: set[tuple[int, int]] = set()  #: attempts that are silent, and were said to be
+        self._pause_s = _INTERVAL_S
         self._thread = threading.Thread(target=self._run, name="tunesmith-watcher", daemon=True)
 
     def start(self) -> None:
@@ -51,6 +58,8 @@ class Watcher:
         if self._reporter is not None:
             self._reporter.start(self._folder, self._verbose)
             self._pause_s = self._reporter.interval_s
+        for follower in self._followers:
+            follower.start()
         self._thread.start()
 
     def after_pass(self) -> None:
@@ -60,67 +69,67 @@ class Watcher:
             self._scheduler_lines = tuple(self._experiment.scheduler.describe())
 
     def close(self) -> None:
-        """Show the end, then stop. The store must be closed for writing."""
+        """Show the end, then stop. The store must be closed for writing. Does nothing where `start` was not reached."""
+        if self._thread.ident is None:
+            return
         self._scheduler_lines = tuple(self._experiment.scheduler.describe())
         self._ended.set()
+        for follower in self._followers:
+            follower.end()
+        until = time.monotonic() + _CLOSE_TIMEOUT_S  # for all of them together
         self._thread.join(_CLOSE_TIMEOUT_S)
-        if self._thread.is_alive():
-            _log.warning("A reporter or callback did not finish within %g s; it is left behind.", _CLOSE_TIMEOUT_S)
+        late = ["the reporter"] if self._thread.is_alive() else []
+        late += [f.name for f in self._followers if not f.join(max(0.0, until - time.monotonic()))]
+        if late:
+            _log.warning("Not through within %g s, and left behind: %s.", _CLOSE_TIMEOUT_S, ", ".join(late))
 
     def _run(self) -> None:
-        reader = open_reader(self._folder)
         try:
-            for callback in list(self._callbacks):
-                self._guard(callback, callback.setup, self._folder)
-            while True:
-                is_over = self._ended.wait(self._pause_s)
-                self._follow(reader)
-                if is_over:
-                    break
-            self._finish(reader)
+            reader = open_reader(self._folder)
+            try:
+                self._watch(reader)
+            finally:
+                reader.close()
+        except Exception:
+            _log.warning("The experiment cannot be watched any more; it goes on.", exc_info=True)
         finally:
-            reader.close()
+            if self._reporter is not None:
+                self._reporter.close()
 
-    def _follow(self, reader: Reader) -> None:
-        """Everything committed since the last time, then one update of the reporter."""
-        news: list[Record] = []
+    def _watch(self, reader: Reader) -> None:
         while True:
-            batch = reader.records(self._cursor, _BATCH)
-            if not batch:
+            is_over = self._ended.wait(self._pause_s)
+            self._update(reader)
+            for follower in self._followers:
+                follower.look_after()
+            if is_over:
                 break
-            self._cursor = batch[-1][0]
-            records = [record for _, record in batch]
-            news += records
-            for callback in list(self._callbacks):
-                self._guard(callback, callback.on_records, records)
         if self._reporter is not None:
-            self._guard_reporter(reader, news)
+            self._finish(reader, self._reporter)
 
-    def _finish(self, reader: Reader) -> None:
-        for callback in list(self._callbacks):
-            self._guard(callback, callback.on_end)
+    def _update(self, reader: Reader) -> None:
+        """Everything committed since the last time, in one update of the reporter."""
         if self._reporter is None:
             return
-        try:
-            self._reporter.finish(self._view(reader))
-        except Exception:
-            _log.warning("%s failed at the end.", type(self._reporter).__name__, exc_info=True)
-        finally:
-            self._reporter.close()
+        news: list[Record] = []
+        while batch := reader.records(self._cursor, _BATCH):
+            self._cursor = batch[-1][0]
+            news += [record for _, record in batch]
+        self._guard_reporter(reader, news)
 
-    def _guard(self, callback: Callback, call: object, *args: object) -> None:
-        assert callable(call)
+    def _finish(self, reader: Reader, reporter: ProgressReporter) -> None:
         try:
-            call(*args)
+            reporter.finish(self._view(reader))
         except Exception:
-            _log.warning("%s failed and is not called any more.", type(callback).__name__, exc_info=True)
-            self._callbacks.remove(callback)
+            _log.warning("%s failed at the end.", type(reporter).__name__, exc_info=True)
 
     def _guard_reporter(self, reader: Reader, news: list[Record]) -> None:
         assert self._reporter is not None
         begin = self._clock.now()
         try:
-            self._reporter.update(self._view(reader), news)
+            view = self._view(reader)
+            self._warn_about_silence(view)
+            self._reporter.update(view, news)
             # Thousands of trials take longer to read and draw: watch them less often instead of slowing them down.
             self._pause_s = max(self._reporter.interval_s, _SHARE_OF_TIME * (self._clock.now() - begin))
         except Exception:
@@ -128,6 +137,20 @@ class Watcher:
             self._reporter.close()
             self._reporter = None
         self._wants_lines = True
+
+    def _warn_about_silence(self, view: ProgressView) -> None:
+        """Once for each attempt that has not reported for ten times as long as usual (F4)."""
+        for index, silent_s in view.silent_for_s().items():
+            attempt = (index, view.trials[index].attempt)
+            if attempt not in self._warned_about:
+                self._warned_about.add(attempt)
+                log = self._folder / "logs" / f"{index:05d}.log"
+                _log.warning(
+                    "Trial %d has not reported for %.0f s, over ten times as long as usual. Does it hang? Its log: %s",
+                    index,
+                    silent_s,
+                    log,
+                )
 
     def _view(self, reader: Reader) -> ProgressView:
         live = LiveFacts(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -25,6 +25,8 @@ _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _encode_metrics = msgspec.json.Encoder().encode
 #: Not strict: that is what lets the three words stand for floats.
 _decode_metrics = msgspec.json.Decoder(dict[str, float], strict=False).decode
+_decode_metrics_list = msgspec.json.Decoder(list[dict[str, float]], strict=False).decode
+_NUMBERS = (float, int, bool)
 _decode_record = msgspec.json.Decoder(Record).decode
 
 _T = TypeVar("_T")
@@ -68,10 +70,10 @@ def metrics_text(metrics: Mapping[str, float]) -> str:
         # One non-finite value makes the sum non-finite; an overflowing sum only takes the slower branch.
         if math.isfinite(sum(metrics.values())):
             return _encode_metrics(metrics).decode()
-    except (OverflowError, UnicodeEncodeError):
+    except (OverflowError, UnicodeEncodeError, TypeError):  # TypeError: a NumPy scalar, which no worker sends (F64)
         pass
-    plain = {name: value if _is_finite(value) else float_word(value) for name, value in metrics.items()}
-    return dumps(plain)
+    numbers = {name: value if type(value) in _NUMBERS else float(value) for name, value in metrics.items()}
+    return dumps({name: value if _is_finite(value) else float_word(value) for name, value in numbers.items()})
 
 
 def parse_metrics(text: str) -> dict[str, float]:
@@ -80,6 +82,14 @@ def parse_metrics(text: str) -> dict[str, float]:
         return _decode_metrics(text)
     except msgspec.DecodeError:
         return {name: _as_float(value) for name, value in json.loads(text).items()}
+
+
+def parse_metrics_list(texts: Sequence[str]) -> list[dict[str, float]]:
+    """`parse_metrics` of each, in one go where nothing unusual is among them."""
+    try:
+        return _decode_metrics_list(f"[{','.join(texts)}]")
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return [parse_metrics(text) for text in texts]
 
 
 def objective_value(

@@ -13,18 +13,22 @@ from pathlib import Path
 
 import apsw
 
-from tunesmith.errors import StoreError
+from tunesmith.errors import DiskFullError, StoreError
+from tunesmith.stores.mark import check_wal, wal_path
 from tunesmith.stores.schema import check_version
 
 DATABASE_NAME = "experiment.db"
 #: How long a lock of somebody else is waited for before its holder is named.
 BUSY_TIMEOUT_S = 5.0
+_NETWORK_TIMEOUT_S = 0.1
 #: Far above a config of 100,000 keys, far below what would fill the memory (F98).
 MAX_VALUE_BYTES = 256 * 1024 * 1024
 #: A WAL above this is cut back at the next checkpoint (F61).
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
 #: Pages of 4 KiB after which committed rows move from the WAL into the database.
 WAL_CHECKPOINT_PAGES = 2000
+#: Below this much free space nothing more is accepted (F42).
+RESERVE_BYTES = 64 * 1024 * 1024
 
 # fmt: off
 _NETWORK_TYPES = frozenset({
@@ -33,6 +37,7 @@ _NETWORK_TYPES = frozenset({
 })
 # fmt: on
 _WAL_WRITE_LOCK_BYTE = 120
+_WAL_READ_LOCK_BYTES = range(123, 128)
 
 
 def database_path(folder: str | os.PathLike[str]) -> Path:
@@ -47,12 +52,15 @@ def connect_writer(path: Path) -> apsw.Connection:
     Raises: StoreError if the file is missing, empty, foreign, newer, locked, or cannot be opened.
     """
     _check_file(path)
+    check_wal(path)
     is_network = is_network_path(path)
     with clear_errors(path):
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
         if is_network:  # before the first read: an exclusive connection needs no shared memory
             connection.pragma("locking_mode", "exclusive")
-        _guard(connection, path)
+        # A driver there keeps its lock for as long as it runs, which is not worth waiting for.
+        _guard(connection, path, timeout_s=_NETWORK_TIMEOUT_S if is_network else BUSY_TIMEOUT_S)
+        connection.set_busy_timeout(int(BUSY_TIMEOUT_S * 1000))
         connection.pragma("journal_mode", "delete" if is_network else "wal")
         connection.pragma("synchronous", "full" if is_network else "normal")
         connection.pragma("journal_size_limit", WAL_LIMIT_BYTES)
@@ -66,14 +74,21 @@ def connect_reader(path: Path) -> apsw.Connection:
     Raises: StoreError if the file is missing, empty, foreign, newer, locked, or cannot be opened.
     """
     _check_file(path)
+    check_wal(path)
+    timeout_s = _NETWORK_TIMEOUT_S if is_network_path(path) else BUSY_TIMEOUT_S  # as in connect_writer
     with clear_errors(path):
         try:
             connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW)
-            _guard(connection, path)
+            guard_reader(connection, path, timeout_s=timeout_s)
         except (apsw.CantOpenError, apsw.ReadOnlyError):
             connection = _immutable(path)
-            _guard(connection, path)
+            guard_reader(connection, path)
     return connection
+
+
+def guard_reader(connection: apsw.Connection, path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> None:
+    """Apply the settings that make a stranger's file harmless; closes the connection where it is not one of ours."""
+    _guard(connection, path, is_reader=True, timeout_s=timeout_s)
 
 
 def quick_check(connection: apsw.Connection, path: Path) -> None:
@@ -91,7 +106,7 @@ def damage_words(path: Path, finding: str) -> str:
     """The message for a damaged file."""
     return (
         f"{path} is damaged ({finding}). It was left as it is. Take what can be read into a new file with: "
-        f"sqlite3 {path} .recover | sqlite3 recovered.db"
+        f"tunesmith.stores.recover({str(path)!r}, 'recovered.db')"
     )
 
 
@@ -127,11 +142,30 @@ def store_error(error: apsw.Error, path: Path) -> StoreError:
         return StoreError(f"{path} is not a tunesmith store: it is no SQLite database. It was left as it is.")
     if isinstance(error, apsw.CorruptError):
         return StoreError(damage_words(path, str(error)))
-    if isinstance(error, apsw.FullError):
-        return StoreError(f"The disk of {path} is full. Nothing of this write was stored; free some space.")
+    if is_disk_full(error):
+        return DiskFullError(f"The disk of {path} is full. Nothing of this write was stored; free some space.")
     if isinstance(error, apsw.ReadOnlyError | apsw.CantOpenError | apsw.PermissionsError | apsw.AuthError):
         return StoreError(access_words(path, str(error)))
     return StoreError(f"{path} could not be used: {type(error).__name__}: {error}")
+
+
+def is_disk_full(error: apsw.Error) -> bool:
+    """Whether there was no room, for the database, its WAL or the WAL's index: nothing is broken then (F42)."""
+    return isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
+
+
+def check_reserve(path: Path) -> None:
+    """Raise DiskFullError while the disk has less than `RESERVE_BYTES` left, or a twentieth where it is small.
+
+    With that much in reserve SQLite itself always has room to finish what it began, and to close.
+    """
+    try:
+        disk = os.statvfs(path.parent)
+    except (OSError, AttributeError):
+        return  # unknown: SQLite will say
+    free_bytes = disk.f_bavail * disk.f_frsize
+    if free_bytes < min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 20):
+        raise DiskFullError(f"The disk of {path} has only {free_bytes / 2**20:.0f} MiB left. Free some space.")
 
 
 def access_words(path: Path, seen: str) -> str:
@@ -156,15 +190,17 @@ def _check_file(path: Path) -> None:
         raise StoreError(f"{path} is empty (0 bytes), so it is damaged or foreign. It was left as it is; move it away.")
 
 
-def _guard(connection: apsw.Connection, path: Path) -> None:
+def _guard(
+    connection: apsw.Connection, path: Path, *, is_reader: bool = False, timeout_s: float = BUSY_TIMEOUT_S
+) -> None:
     """Apply the settings that make a stranger's file harmless (F98), after its header was checked."""
     try:
-        connection.set_busy_timeout(int(BUSY_TIMEOUT_S * 1000))
+        connection.set_busy_timeout(int(timeout_s * 1000))
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
         connection.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
         connection.pragma("cell_size_check", True)
-        check_version(connection, path)
+        check_version(connection, path, is_reader=is_reader)
     except BaseException:
         connection.close()
         raise
@@ -172,12 +208,12 @@ def _guard(connection: apsw.Connection, path: Path) -> None:
 
 def _immutable(path: Path) -> apsw.Connection:
     """For a folder that may not be written: only right while no `-wal` file holds newer rows."""
-    wal = path.with_name(f"{path.name}-wal")
-    if wal.exists() and wal.stat().st_size:
-        raise StoreError(
-            f"{path} was not closed cleanly and its folder cannot be written, so its newest rows cannot be read. "
-            f"Copy {path.name} and {wal.name} together to another folder and open that."
-        )
+    for beside in (wal_path(path), path.with_name(f"{path.name}-journal")):
+        if beside.exists() and beside.stat().st_size:
+            raise StoreError(
+                f"{path} was not closed cleanly and its folder cannot be written, so its newest rows cannot be read. "
+                f"Copy {path.name} and {beside.name} together to another folder and open that."
+            )
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_NOFOLLOW
     return apsw.Connection(f"{path.as_uri()}?mode=ro&immutable=1", flags=flags)
 
@@ -191,8 +227,27 @@ def _busy_words(path: Path) -> str:
     )
 
 
-def lock_holders(path: Path, locks: str = "/proc/locks") -> list[int]:
-    """Ids of the other processes that hold a write lock on the database; empty where the system does not tell."""
+def large_wal_words(path: Path, size_bytes: int) -> str:
+    """The warning about a WAL that is not emptied because somebody reads an old state of the database (F61)."""
+    readers = lock_holders(path, kind="READ", wal_bytes=_WAL_READ_LOCK_BYTES)
+    who = f"process {', '.join(map(str, readers))} has" if readers else "somebody has"
+    return (
+        f"{wal_path(path)} has grown to {size_bytes / 2**20:.0f} MiB, since {who} been reading the database in one "
+        "long transaction. End it (a sqlite3 shell with an open BEGIN, a half-read query), and the file is cut."
+    )
+
+
+def lock_holders(
+    path: Path,
+    locks: str = "/proc/locks",
+    *,
+    kind: str = "WRITE",
+    wal_bytes: range = range(_WAL_WRITE_LOCK_BYTE, _WAL_WRITE_LOCK_BYTE + 1),
+) -> list[int]:
+    """Ids of the other processes that hold a lock on the database; empty where the system does not tell.
+
+    Args: kind: WRITE or READ. wal_bytes: which bytes of the WAL's index stand for that lock.
+    """
     try:
         lines = Path(locks).read_text().splitlines()
     except OSError:
@@ -201,9 +256,9 @@ def lock_holders(path: Path, locks: str = "/proc/locks") -> list[int]:
     found: set[int] = set()
     for line in lines:
         fields = line.split()
-        if "->" in fields or len(fields) < 8 or fields[3] != "WRITE":
+        if "->" in fields or len(fields) < 8 or fields[3] != kind:
             continue
         is_database = inodes.get(int(fields[5].rsplit(":", 1)[-1]))
-        if is_database or (is_database is False and int(fields[6]) == _WAL_WRITE_LOCK_BYTE):
+        if (is_database and kind == "WRITE") or (is_database is False and int(fields[6]) in wal_bytes):
             found.add(int(fields[4]))
     return sorted(found - {os.getpid()})

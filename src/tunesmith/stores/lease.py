@@ -17,6 +17,8 @@ import msgspec
 
 from tunesmith.errors import LeaseError
 
+_COLUMNS = "epoch, host, boot_id, pid, process_started, acquired_at, released_at"
+
 
 class Owner(msgspec.Struct, frozen=True):
     """One process on one machine since one start; a reused process id or a reboot makes it another one."""
@@ -56,7 +58,7 @@ def this_process() -> Owner:
 
 def latest_lease(connection: apsw.Connection) -> Lease | None:
     """The lease of the last driver, released or not; None before the first."""
-    row = connection.execute("SELECT * FROM lease ORDER BY epoch DESC LIMIT 1").fetchone()
+    row = connection.execute(f"SELECT {_COLUMNS} FROM lease ORDER BY epoch DESC LIMIT 1").fetchone()
     if row is None:
         return None
     epoch, host, boot, pid, started, acquired_at, released_at = row
@@ -76,7 +78,7 @@ def acquire(connection: apsw.Connection, *, is_takeover: bool, wall: float) -> L
         lease = Lease(epoch=before.epoch + 1 if before else 1, owner=this_process(), acquired_at=wall)
         owner = lease.owner
         connection.execute(
-            "INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?, NULL)",
+            f"INSERT INTO lease ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, NULL)",
             (lease.epoch, owner.host, owner.boot_id, owner.pid, owner.process_started, wall),
         )
         connection.execute("COMMIT")

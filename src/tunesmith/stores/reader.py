@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 import apsw
 import msgspec
 
+from tunesmith.errors import StoreError
 from tunesmith.events import Record
 from tunesmith.spec import ExperimentSpec
 from tunesmith.stores.batch import MAX_SEQ
 from tunesmith.stores.codec import parse_config, parse_spec
-from tunesmith.stores.connection import clear_errors, connect_reader, database_path
+from tunesmith.stores.connection import clear_errors, connect_reader, database_path, guard_reader
+from tunesmith.stores.copies import copy_number, is_locked_for_good, open_copy
 from tunesmith.stores.lease import Lease, latest_lease
+from tunesmith.stores.mark import look_beside, missing_words
 from tunesmith.stores.rows import (
     RESULT_COLUMNS,
     SELECT_TRIALS,
@@ -28,6 +32,7 @@ from tunesmith.stores.rows import (
 )
 from tunesmith.trial import Trial, TrialStatus
 
+_log = logging.getLogger("tunesmith")
 _PAGE = 5_000
 _START_SEQ = "SELECT seq FROM log WHERE trial = ? AND type = 'StartAttempt' AND attempt = ? ORDER BY seq DESC LIMIT 1"
 _BY_VALUE = {
@@ -51,8 +56,15 @@ class Reader:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.path = database_path(folder)
-        self._connection = connect_reader(self.path)
+        self._copy_number = 0  #: which copy of a running driver's database is read; 0: the database itself
+        beside = look_beside(self.path)
+        self._connection = self._connect()
         self._pid = os.getpid()
+        if not self._copy_number:
+            with clear_errors(self.path):
+                missing = missing_words(self._connection, self.path, beside)
+            if missing is not None:
+                _log.warning("%s.", missing)
         (text,) = self._one("SELECT spec FROM experiment")
         self.spec: ExperimentSpec = parse_spec(text)
 
@@ -157,8 +169,29 @@ class Reader:
     def _connected(self) -> apsw.Connection:
         if os.getpid() != self._pid:  # a fork: the parent's connection must not be used, nor closed (F63)
             _inherited.append(self._connection)
-            self._connection, self._pid = connect_reader(self.path), os.getpid()
+            self._connection, self._pid = self._connect(), os.getpid()
+        elif self._copy_number and self._copy_number != copy_number(self.path):
+            self._connection.close()
+            self._connection = self._connect()
         return self._connection
+
+    def _connect(self) -> apsw.Connection:
+        """To the database, or to the newest copy while a driver on a network file system has it locked (F57)."""
+        for is_last in (False, False, True):
+            self._copy_number = 0
+            try:
+                return connect_reader(self.path)
+            except StoreError as error:
+                if not is_locked_for_good(error, self.path):
+                    raise
+                try:
+                    connection, self._copy_number = open_copy(self.path)
+                    guard_reader(connection, self.path)
+                    return connection
+                except apsw.Error:  # the driver has just ended, or put another one in its place: look again
+                    if is_last:
+                        raise error from None
+        raise AssertionError
 
 
 _inherited: list[apsw.Connection] = []

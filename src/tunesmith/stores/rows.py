@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from operator import itemgetter
 from typing import Any
 
@@ -13,7 +14,7 @@ import msgspec
 from tunesmith.events import CONTINUE, AnswerReport, Record, StartAttempt, TrialReported
 from tunesmith.resources import Placement
 from tunesmith.stores.batch import FIRST_CONFIG, LAST_START_CONFIG, MAX_SEQ
-from tunesmith.stores.codec import kind_value, loads, parse_config, parse_metrics, parse_record
+from tunesmith.stores.codec import kind_value, loads, parse_config, parse_metrics, parse_metrics_list, parse_record
 from tunesmith.trial import Checkpoint, Trial, TrialStatus
 
 TRIAL_FIELDS = (
@@ -78,9 +79,13 @@ def trial_from_row(row: tuple[Any, ...], space: Any = None) -> Trial:
 class LogPages:
     """The event log of one connection, in order, page by page: each page is one short read transaction (F61)."""
 
-    def __init__(self, connection: apsw.Connection, space: Any = None) -> None:
+    def __init__(
+        self, connection: apsw.Connection, space: Any = None, *, lock: AbstractContextManager[Any] | None = None
+    ) -> None:
+        """Args: lock: held while a page is read, where threads share the connection."""
         self._connection = connection
         self._space = space
+        self._lock = lock or nullcontext()
 
     def __iter__(self) -> Iterator[Record]:
         after_seq = 0
@@ -95,6 +100,10 @@ class LogPages:
 
     def _span(self, after_seq: int, limit: int) -> list[tuple[int, Record]]:
         """All records after `after_seq` and up to some place, `limit` of them or more where there are as many."""
+        with self._lock:
+            return self._span_now(after_seq, limit)
+
+    def _span_now(self, after_seq: int, limit: int) -> list[tuple[int, Record]]:
         cursor = self._connection.cursor()
         cursor.execute("BEGIN")
         try:
@@ -115,18 +124,13 @@ class LogPages:
 
     def _reports(self, rows: list[tuple[Any, ...]], after_seq: int, end: int) -> list[tuple[int, Record]]:
         found: list[tuple[int, Record]] = []
-        for seq, answer_seq, trial, attempt, step, text, time_total_s, at, checkpoint, is_last in rows:
+        all_metrics = parse_metrics_list([row[5] for row in rows])
+        for row, metrics in zip(rows, all_metrics, strict=True):
+            seq, answer_seq, trial, attempt, step, _, time_total_s, at, checkpoint, is_last = row
             if after_seq < seq <= end:
-                report = TrialReported(
-                    trial,
-                    attempt,
-                    step,
-                    parse_metrics(text),
-                    _float(time_total_s),
-                    _float(at),
-                    checkpoint,
-                    is_last == 1,
-                )
+                time_total_s = math.nan if time_total_s is None else time_total_s
+                at = math.nan if at is None else at
+                report = TrialReported(trial, attempt, step, metrics, time_total_s, at, checkpoint, is_last == 1)
                 found.append((seq, report))
             if answer_seq == seq + 1 and answer_seq <= end:
                 found.append((answer_seq, AnswerReport(trial, attempt, step, CONTINUE)))

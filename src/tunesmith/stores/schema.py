@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 import apsw
 
 from tunesmith.errors import StoreError
+
+_log = logging.getLogger("tunesmith")
 
 #: "tune" in ASCII; in the file's header, so that a foreign database is never taken for ours.
 APPLICATION_ID = 0x74756E65
@@ -188,20 +191,43 @@ def create_schema(connection: apsw.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def check_version(connection: apsw.Connection, path: Path) -> int:
+def check_version(connection: apsw.Connection, path: Path, *, is_reader: bool = False) -> int:
     """The file's schema version.
 
+    Args: is_reader: a newer file is good enough if all that this program knows is still in it (F58).
     Raises: StoreError if the file is not a tunesmith store, or newer than this program.
     """
     if connection.pragma("application_id") != APPLICATION_ID:
         raise StoreError(f"{path} is a database, but not a tunesmith store. It was left as it is; give another folder.")
     version = int(connection.pragma("user_version"))
     if version > SCHEMA_VERSION:
-        raise StoreError(
-            f"{path} has schema version {version}; this tunesmith knows versions up to {SCHEMA_VERSION}. "
-            "Upgrade tunesmith to open it."
-        )
+        words = f"{path} has schema version {version}; this tunesmith knows versions up to {SCHEMA_VERSION}."
+        if not is_reader:
+            raise StoreError(f"{words} Upgrade tunesmith to go on with it; it may still be read with tunesmith.load().")
+        missing = _missing_columns(connection)
+        if missing:
+            raise StoreError(f"{words} It has no {', '.join(missing[:3])}. Upgrade tunesmith to open it.")
+        _log.warning("%s It is read as far as this one knows it.", words)
     return version
+
+
+def _missing_columns(connection: apsw.Connection) -> list[str]:
+    """What this program reads and the file does not have.
+
+    That is all that is asked of a newer file, so a version that changes what a column means must give it a new name.
+    """
+    own = apsw.Connection(":memory:")
+    try:
+        create_schema(own)
+        return [name for name in _columns(own) if name not in set(_columns(connection))]
+    finally:
+        own.close()
+
+
+def _columns(connection: apsw.Connection) -> list[str]:
+    tables = "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY name"
+    sql = f"SELECT t.name || '.' || c.name FROM ({tables}) AS t, pragma_table_info(t.name) AS c"
+    return [str(name) for (name,) in connection.execute(sql)]
 
 
 def migrate(connection: apsw.Connection, path: Path, version: int) -> None:
@@ -220,17 +246,21 @@ def migrate(connection: apsw.Connection, path: Path, version: int) -> None:
             connection.execute("ROLLBACK")
 
 
-def back_up(connection: apsw.Connection, target: Path) -> None:
+def back_up(connection: apsw.Connection, target: Path, *, is_durable: bool = True) -> None:
     """A consistent copy of the whole database; a plain copy would miss what is still in the `-wal` file."""
     os.close(os.open(target, os.O_CREAT | os.O_WRONLY | NO_FOLLOW, 0o600))
     copy = apsw.Connection(str(target))
     try:
+        if not is_durable:
+            copy.pragma("synchronous", "off")
         with copy.backup("main", connection, "main") as backup:
             while not backup.done:
                 backup.step(1000)
+        copy.pragma("journal_mode", "delete")  # nobody writes to it: a file without a WAL is whole by itself
     finally:
         copy.close()
-    sync_folder(target.parent)
+    if is_durable:
+        sync_folder(target.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import threading
@@ -18,23 +19,30 @@ from tunesmith.clock import Clock, SystemClock
 from tunesmith.errors import ConfigError, StoreError
 from tunesmith.events import Record
 from tunesmith.spec import ExperimentSpec
+from tunesmith.stores import connection as connections
 from tunesmith.stores import lease as leases
 from tunesmith.stores.batch import Batch, BatchEncoder
 from tunesmith.stores.codec import parse_spec, plain_text, spec_text
 from tunesmith.stores.connection import (
     DATABASE_NAME,
     access_words,
+    check_reserve,
     clear_errors,
-    connect_writer,
     database_path,
+    is_disk_full,
     is_network_path,
     quick_check,
     store_error,
 )
+from tunesmith.stores.copies import ReaderCopy, connect_only_writer
+from tunesmith.stores.creation import make_folder as _make_folder
+from tunesmith.stores.creation import publish, write_draft
+from tunesmith.stores.mark import Beside, Mark, look_beside, mark_path, missing_words, wal_path, wal_salt, write_mark
 from tunesmith.stores.rows import LogPages, last_seq, stored_spec
-from tunesmith.stores.schema import NO_FOLLOW, back_up, check_version, create_schema, migrate, sync_folder
+from tunesmith.stores.schema import NO_FOLLOW, back_up, check_version, migrate
 from tunesmith.trial import Trial
 
+_log = logging.getLogger("tunesmith")
 SYNC_INTERVAL_S = 1.0
 
 #: Connections that came into this process by a fork. Closing one could disturb its owner, so they are kept for ever.
@@ -58,22 +66,31 @@ class SqliteStore:
         self._space = space
         self._clock = clock
         self._pid = os.getpid()
+        #: Held by whoever uses the connection for a while: on a network file system a timer's thread copies with it.
+        self._lock = threading.RLock()
         self._broken: str | None = None  #: why nothing may be written any more; never unset
         self._is_full = _durability(durability) is Durability.FULL
         self._timer: threading.Timer | None = None  #: pending, or None; see `_sync_later`
         self._synced_at = float("-inf")
-        connection = connect_writer(path)
+        self._look_at_disk_at = float("-inf")  #: when the free space is looked at again; not put off while it is short
+        self._has_warned_of_wal = False
+        beside = look_beside(path)
+        connection = connect_only_writer(path)
         try:
             with clear_errors(path):
-                self._lease = _take_over(connection, path, is_takeover=takeover, wall=clock.wall())
+                self._lease = _take_over(connection, path, beside, is_takeover=takeover, wall=clock.wall())
                 self.spec = parse_spec(stored_spec(connection))
                 self._is_wal = connection.pragma("journal_mode") == "wal"
+                self._seq = last_seq(connection)  #: of the last record committed
                 if self._is_full:
                     connection.pragma("synchronous", "full")
         except BaseException:
             connection.close()
             raise
         self._connection: apsw.Connection | None = connection
+        self._copy = None if self._is_wal else ReaderCopy(connection, path, lock=self._lock, clock=clock)
+        if self._copy is not None:
+            self._copy.changed()
         self._cursor = connection.cursor()
         self._encoder: BatchEncoder | None = None  #: None when it must be made anew from what is stored
 
@@ -95,16 +112,21 @@ class SqliteStore:
         connection = self._usable()
         if not records and not trials:
             return
+        if self._clock.now() >= self._look_at_disk_at:
+            check_reserve(self.path)
+            self._look_at_disk_at = self._clock.now() + SYNC_INTERVAL_S
         try:
-            encoder = self._encoder or self._new_encoder(connection)
-            batch = encoder.encode(records, trials)
-            self._commit(connection, batch)
-            encoder.confirm(batch)
+            with self._lock:
+                encoder = self._encoder or self._new_encoder(connection)
+                batch = encoder.encode(records, trials)
+                self._commit(connection, batch)
+                encoder.confirm(batch)
         except BaseException as error:
             self._encoder = None
             if isinstance(error, apsw.ConstraintError):
                 raise StoreError(f"A result, checkpoint or record was appended twice: {error}.") from error
-            if isinstance(error, apsw.IOError):  # after a failed sync nothing about the file is known (F60)
+            if isinstance(error, apsw.IOError) and not is_disk_full(error):
+                # After a failed sync nothing about the file is known (F60).
                 self._broken = str(error)
             if isinstance(error, apsw.Error):
                 raise store_error(error, self.path) from error
@@ -114,7 +136,7 @@ class SqliteStore:
 
     def records(self) -> Iterator[Record]:
         """The whole log, in order."""
-        pages = LogPages(self._usable(), self._space)
+        pages = LogPages(self._usable(), self._space, lock=self._lock)
         with clear_errors(self.path):
             yield from pages
 
@@ -124,7 +146,7 @@ class SqliteStore:
         Raises: LeaseError when another driver has taken over.
         """
         connection = self._usable()
-        with clear_errors(self.path):
+        with self._lock, clear_errors(self.path):
             cursor = connection.cursor()
             cursor.execute("BEGIN IMMEDIATE")  # a read that became a write would fail at once, whatever the timeout
             try:
@@ -137,19 +159,22 @@ class SqliteStore:
             finally:
                 if connection.in_transaction:
                     cursor.execute("ROLLBACK")
+            if self._copy is not None:
+                self._copy.changed()
         self.spec = spec
         self._sync_later()
 
     def last_seq(self) -> int:
         """Sequence number of the newest record; 0 in an empty log."""
-        return last_seq(self._usable())
+        with self._lock:
+            return last_seq(self._usable())
 
     def export(self, target: str | os.PathLike[str]) -> None:
         """A consistent copy of the database in a new file; copying the file itself would miss its newest rows (F54)."""
         path = Path(target)
         if path.exists():
             raise StoreError(f"{path} exists. Give the copy a name of its own.")
-        with clear_errors(path):
+        with self._lock, clear_errors(path):
             back_up(self._usable(), path)
 
     def close(self) -> None:
@@ -164,13 +189,14 @@ class SqliteStore:
         if timer is not None:
             timer.cancel()
         if self._broken is None:
-            with suppress(
-                apsw.Error
-            ):  # what was acknowledged is stored; an unreleased lease is checked at the next open
+            # What was acknowledged is stored; an unreleased lease is checked at the next open.
+            with self._lock, suppress(apsw.Error):
                 leases.release(connection, self.epoch, wall=self._clock.wall())
             if self._is_wal and not self._is_full:
                 self._sync_wal(self._synced_at)  # beside a reader, SQLite leaves the WAL where it is, as it is
-        with suppress(apsw.Error):
+        with self._lock, suppress(apsw.Error):
+            if self._copy is not None:
+                self._copy.close()
             connection.close()
 
     def __enter__(self) -> SqliteStore:
@@ -197,8 +223,14 @@ class SqliteStore:
                 cursor.execute("ROLLBACK")
             if is_sync:
                 cursor.execute("PRAGMA synchronous = NORMAL")
-        if is_sync:
+        self._seq = batch.next_seq - 1
+        if self._copy is not None:
+            self._copy.changed()
+        if is_due:
             self._synced_at = self._clock.now()
+            self._write_mark(self._seq)
+            self._watch_wal()
+        if is_sync:
             timer, self._timer = self._timer, None  # what it was to sync is synced; the next commit starts its own
             if timer is not None:
                 timer.cancel()
@@ -218,6 +250,7 @@ class SqliteStore:
         if self._synced_at != synced_at:
             return  # that commit has cancelled this timer, too late; what came after it has a timer of its own
         self._timer = None  # first, so that a commit from now on starts the next one
+        seq = self._seq
         try:
             # The WAL carries no locks, so that closing it here drops none (unlike the database file itself).
             descriptor = os.open(f"{self.path}-wal", os.O_RDWR)
@@ -231,8 +264,25 @@ class SqliteStore:
             os.fsync(descriptor)
         except OSError as error:
             self._broken = str(error)
+        else:
+            self._write_mark(seq)
         finally:
             os.close(descriptor)
+
+    def _write_mark(self, seq: int) -> None:
+        """Say beside the database that this record is on the disk (F54, F55)."""
+        write_mark(self.path, Mark(self.epoch, seq, wal_salt(self.path)))
+
+    def _watch_wal(self) -> None:
+        """Say so when a reader that does not end keeps the WAL from being emptied (F61)."""
+        try:
+            size_bytes = wal_path(self.path).stat().st_size
+        except OSError:
+            return
+        is_large = size_bytes > connections.WAL_LIMIT_BYTES
+        if is_large and not self._has_warned_of_wal:
+            _log.warning(connections.large_wal_words(self.path, size_bytes))
+        self._has_warned_of_wal = is_large
 
     def _new_encoder(self, connection: apsw.Connection) -> BatchEncoder:
         next_seq = last_seq(connection) + 1
@@ -279,8 +329,10 @@ def create_store(
         raise StoreError(access_words(path.parent, str(error))) from error
     try:
         with clear_errors(path):
-            _write_draft(draft, spec, is_wal=not is_network_path(path))
-        _publish(draft, path)
+            write_draft(draft, spec, is_wal=not is_network_path(path))
+        if not mark_path(path).exists():  # before a reader can see the database
+            write_mark(path, Mark())
+        publish(draft, path)
     finally:
         draft.unlink(missing_ok=True)
     return SqliteStore(path, space=space, durability=durability, clock=clock or SystemClock())
@@ -318,56 +370,22 @@ def _must_sync(batch: Batch) -> bool:
     return batch.has_deletion
 
 
-def _take_over(connection: apsw.Connection, path: Path, *, is_takeover: bool, wall: float) -> leases.Lease:
+def _take_over(
+    connection: apsw.Connection, path: Path, beside: Beside, *, is_takeover: bool, wall: float
+) -> leases.Lease:
     """The new lease, after damage was looked for where the last driver did not close cleanly."""
     before = leases.latest_lease(connection)
     if before is not None and before.released_at is None:
         if not is_takeover:
             leases.refuse_unless_dead(before)
         quick_check(connection, path)
+    mark, _ = beside
+    missing = missing_words(connection, path, beside)
+    if missing is not None and mark is not None:
+        raise StoreError(f"{missing}. It was left as it is. Put that file back, or delete {mark_path(path)} to go on.")
+    if missing is not None:
+        _log.warning("%s.", missing)
     migrate(connection, path, check_version(connection, path))
+    # Before a new WAL can begin, so that whoever compares the two meanwhile does not take it for a foreign one.
+    write_mark(path, Mark() if mark is None else Mark(mark.epoch, mark.seq))
     return leases.acquire(connection, is_takeover=is_takeover, wall=wall)
-
-
-def _write_draft(draft: Path, spec: ExperimentSpec, *, is_wal: bool) -> None:
-    connection = apsw.Connection(str(draft), flags=apsw.SQLITE_OPEN_READWRITE)
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        create_schema(connection)
-        metric, mode = (spec.objective.metric, spec.objective.mode.value) if spec.objective else (None, None)
-        values = (
-            spec.experiment_id, spec.name, spec.trainable_name, metric, mode, spec.n_trials, spec.searcher_name,
-            spec.scheduler_name, spec.tunesmith_version,
-        )  # fmt: skip
-        texts = [plain_text(value) if isinstance(value, str) else value for value in values]
-        connection.execute(
-            "INSERT INTO experiment VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, ?)",
-            (*texts, spec.created_at, spec_text(spec)),
-        )
-        connection.execute("COMMIT")
-        if is_wal:
-            connection.pragma("journal_mode", "wal")
-    finally:
-        connection.close()
-
-
-def _make_folder(folder: Path) -> None:
-    """Make the folder where it is missing, with those around it, and make their names durable."""
-    new = [part for part in (folder, *folder.parents) if not part.exists()] or [folder]
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for part in new:
-        with suppress(PermissionError):  # a folder around it that may be passed but not read: nothing more can be done
-            sync_folder(part.parent)
-
-
-def _publish(draft: Path, path: Path) -> None:
-    """Give the complete file its name, never over another one, and make the name durable."""
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        raise StoreError(f"{path} exists already. Open it with open_store(), or give another folder.") from None
-    except OSError:  # a file system without hard links
-        if path.exists():
-            raise StoreError(f"{path} exists already. Open it with open_store(), or give another folder.") from None
-        draft.rename(path)
-    sync_folder(path.parent)

@@ -26,6 +26,7 @@ class Attempt:
         self.trial, self.attempt = command.trial, command.attempt
         self.facts, self.start_frame = facts, start_frame
         self.is_started = False
+        self.pid: int | None = None  #: of its first process, once that has called
         self.n_refused_starts = 0  #: how often the system would not start its process
         self.waiting: dict[int, Connection] = {}  #: step -> who waits for the answer to it
         self.ladder: Ladder | None = None

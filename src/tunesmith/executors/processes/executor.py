@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import secrets
 import selectors
@@ -29,14 +30,17 @@ from tunesmith.executors.mailbox import Mailbox
 from tunesmith.executors.processes.attempt import Attempt, StartQueue
 from tunesmith.executors.processes.code import pack_trainable
 from tunesmith.executors.processes.connections import Connection, Server
+from tunesmith.executors.processes.gpus import GpuWatch
 from tunesmith.executors.processes.ladder import Ladder
 from tunesmith.executors.processes.oom import OomWatch
+from tunesmith.executors.processes.reaper import tree_of
 from tunesmith.executors.processes.reaper_link import ReaperLink
 from tunesmith.protocols import Launch
 from tunesmith.resources import Node
 from tunesmith.trial import AttemptOutcome
 from tunesmith.trialside.wire import continue_frame, decode_numbers, encode_frame
 
+_log = logging.getLogger("tunesmith")
 _SWEEP_TIMEOUT_S = 5.0  #: after this an attempt counts as ended even if something below it cannot be killed
 _MAX_TEMPLATE_DEATHS = 3  #: in a row, without a trial having started in between
 
@@ -78,6 +82,7 @@ class ProcessExecutor:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._mailbox, selectors.EVENT_READ, self._mailbox.clear)
         self._oom = OomWatch()
+        self._gpus = GpuWatch(self._selector)
         self._token = secrets.token_hex(16)
         self._server = Server(self._selector, self._token, self._on_frame, self._on_closed)
         self._reaper = ReaperLink(launch, self._server.path, self._token, start_method=self._start_method)
@@ -108,6 +113,7 @@ class ProcessExecutor:
                 return events
             now = time.monotonic()
             until = min(end, self._climb_ladders(now), self._send_starts(now), self._mailbox.next_at())
+            until = min(until, self._finish_freed(now))
             if self._events:
                 continue
             ready = self._selector.select(None if until == math.inf else max(0.0, until - now))
@@ -133,6 +139,8 @@ class ProcessExecutor:
             self._reaper.end()
         if hasattr(self, "_server"):
             self._server.close()
+        if hasattr(self, "_gpus"):
+            self._gpus.close()
         if hasattr(self, "_selector"):
             self._selector.close()
         self._mailbox.close()
@@ -191,6 +199,9 @@ class ProcessExecutor:
         if self._starts.drop(attempt):
             attempt.ending.said = {"outcome": "stopped"}  # there is no process that could say so
             self._finish(attempt)
+        elif self._gpus.holds(attempt):
+            if is_immediate:  # nothing more will be started on its GPU
+                self._end(attempt)
         elif attempt.ladder is None:
             attempt.ladder = Ladder(time.monotonic(), self._launch.grace_s, is_immediate=is_immediate)
         elif is_immediate:
@@ -200,11 +211,10 @@ class ProcessExecutor:
         """Send the signals that are due; answers when the next one is, or a sweep must be given up."""
         until = min((give_up for give_up, _ in self._sweeping.values()), default=math.inf)
         for attempt in list(self._attempts.values()):
-            if attempt.ladder is None:
+            if attempt.ladder is None or self._gpus.holds(attempt):
                 continue
             if attempt.ladder.is_hopeless(now):
-                attempt.ending.lost_because = "it was killed and does not end: it cannot be killed now"
-                self._finish(attempt)
+                self._give_up(attempt)
                 continue
             for rung in attempt.ladder.due(now):
                 attempt.ending.signals_sent.append(rung.signal_number)
@@ -244,10 +254,10 @@ class ProcessExecutor:
             connection.send(encode_frame(attempt.facts))
             return
         attempt.is_started = True
+        attempt.pid = frame.get("pid")
         self._n_template_deaths = 0
         connection.send(_PLAIN_WELCOME)  # the process was started with the facts; only re-executed ones need them
-        at, pid = time.time(), frame.get("pid")
-        self._events.append(AttemptStarted(attempt.trial, attempt.attempt, at, pid, self._node.name))
+        self._events.append(AttemptStarted(attempt.trial, attempt.attempt, time.time(), attempt.pid, self._node.name))
 
     def _on_report(self, connection: Connection, frame: dict[str, Any]) -> None:
         attempt = connection.owner
@@ -345,9 +355,27 @@ class ProcessExecutor:
                 attempt.ending.notes.append("something it left behind could not be killed within 5 s")
                 self._finish(attempt)
 
-    def _finish(self, attempt: Attempt) -> None:
-        if self._attempts.get(attempt.trial) is not attempt:
-            return
+    def _give_up(self, attempt: Attempt) -> None:
+        """It does not die (state D: a dead file system, a driver): it is lost, its slot free when its GPU is (F22)."""
+        attempt.ending.lost_because = "it was killed and does not end: it cannot be killed now"
+        pids = [] if attempt.pid is None else [attempt.pid, *tree_of(attempt.pid)]
+        _log.warning("Trial %d (process %s) was killed and does not end; it is given up.", attempt.trial, attempt.pid)
+        self._finish(attempt, alive=pids)
+
+    def _finish(self, attempt: Attempt, *, alive: Sequence[int] = ()) -> None:
+        """End the attempt as soon as its GPU memory is free; `alive`: what is left of its tree."""
+        is_new = self._attempts.get(attempt.trial) is attempt and not self._gpus.holds(attempt)
+        if is_new and not self._gpus.hold(attempt, alive, time.monotonic()):
+            self._end(attempt)
+
+    def _finish_freed(self, now: float) -> float:
+        """End those whose GPU memory is free; answers when it must be looked at again."""
+        for attempt in self._gpus.freed(now):
+            self._end(attempt)
+        return self._gpus.next_at()
+
+    def _end(self, attempt: Attempt) -> None:
+        self._gpus.drop(attempt)
         del self._attempts[attempt.trial]
         self._server.forget(attempt)
         self._events.append(attempt.ended())
@@ -383,7 +411,7 @@ class ProcessExecutor:
             )
             return
         swept = {attempt for _, attempts in self._sweeping.values() for attempt in attempts}
-        lost = [a for a in self._attempts.values() if not self._starts.has(a) and a not in swept]
+        lost = [a for a in self._attempts.values() if not (self._starts.has(a) or a in swept or self._gpus.holds(a))]
         for attempt in lost:
             self._server.drain(attempt)
             attempt.ending.lost_because = why
