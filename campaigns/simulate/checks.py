@@ -1,0 +1,219 @@
+"""Comparisons of the live state machine with the witness's books, and with a replay of what is stored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from campaigns.simulate.faults import Violation, require
+from campaigns.simulate.plan import Plan
+from campaigns.simulate.rows import Row
+from campaigns.simulate.stores import Backend, SqliteBackend
+from campaigns.simulate.witness import Witness
+from tunesmith.events import ConfigsSuggested, EndReason, Suggest, Suggestion, TrialReported
+from tunesmith.experiment import Experiment
+from tunesmith.protocols import Exhausted, History, Wait
+from tunesmith.rng import generator
+from tunesmith.schedulers import ASHAScheduler
+from tunesmith.searchers import RandomSearch
+from tunesmith.stores.codec import dumps, parse_record, record_tree
+from tunesmith.trial import Trial, TrialStatus
+
+
+def new_experiment(plan: Plan) -> Experiment:
+    """The state machine, as each driver makes it."""
+    scheduler = plan.make_scheduler()
+    return Experiment(
+        plan.spec,
+        space=plan.space,
+        objective=scheduler.bind(plan.spec.objective),
+        scheduler=scheduler,
+        stopper=plan.make_stopper(),
+        n_ahead=plan.n_ahead,
+    )
+
+
+# ---------------------------------------------------------------- between two passes
+
+
+def check_pass(experiment: Experiment, witness: Witness) -> None:
+    """The state machine agrees with the books, its slots with what runs, and nothing idles that could run."""
+    try:
+        experiment.state.check_invariants()
+    except AssertionError as error:
+        raise Violation("ExperimentState.check_invariants", f"{error}") from error
+    text = f"{len(experiment.trials)} trials, the log has {len(witness.rows)}"
+    require(len(experiment.trials) == len(witness.rows), "other trials than in the log", text)
+    for index in sorted(witness.dirty):
+        _check_trial(experiment.trials[index], witness.rows[index], witness.plan)
+    witness.dirty.clear()
+    _check_slots(experiment, witness)
+    _check_idle_slots(witness)
+    if isinstance(experiment.scheduler, ASHAScheduler):
+        _check_rungs(experiment.scheduler)
+
+
+def _check_trial(trial: Trial, row: Row, plan: Plan) -> None:
+    is_equal = (trial.status, trial.attempt, trial.n_failures) == (row.status, row.attempt, row.n_failures)
+    text = f"{trial.status} attempt {trial.attempt}, {trial.n_failures} failures; the log says {row}"
+    require(is_equal, "a trial in another state than the log says", f"trial {trial.index}: {text}")
+    metrics = row.results[-1][2] if row.results else None
+    seen = (trial.step, repr(trial.metrics), (trial.best_value, trial.best_step))
+    text = f"trial {trial.index} shows {seen}; not superseded are {row.results}"
+    is_visible = seen == (row.step, repr(metrics), row.best(plan.mode))
+    require(is_visible, "a trial shows other results than those that count", text)
+    paths = [(saved.step, saved.path) for saved in trial.checkpoints]
+    require(paths == row.checkpoints, "other checkpoints than the log's", f"{paths}, {row.checkpoints}")
+
+
+def _check_slots(experiment: Experiment, witness: Witness) -> None:
+    running = experiment.state.running
+    text = f"running: {sorted(running)}; started and not heard to have ended: {sorted(witness.held)}"
+    require(running == set(witness.held), "other attempts run than were started", text)
+    used, held = experiment.state.pool.used(), [start.placement.resources for start in witness.held.values()]
+    amounts = [(used.cpu, sum(r.cpu for r in held)), (used.gpu, sum(r.gpu for r in held))]
+    amounts += [
+        (used.custom.get(name, 0.0), sum(r.custom[name] for r in held)) for name in witness.plan.spec.resources.custom
+    ]
+    is_equal = all(abs(booked - real) < 1e-6 for booked, real in amounts)
+    require(is_equal, "other slots are booked than are held", f"booked and held: {amounts}")
+
+
+def _check_idle_slots(witness: Witness) -> None:
+    """No slot is free while a trial could start, and the searcher is asked while trials are missing."""
+    plan, now = witness.plan, witness.handled_at
+    if witness.ending is not None or plan.scheduler == "synchronous" or not _has_room(witness):
+        return
+    ready = [i for i, row in enumerate(witness.rows) if row.status is TrialStatus.PENDING and row.not_before <= now]
+    require(not ready, "a slot idles", f"trials {ready} could start")
+    answer = witness.last_answer
+    is_asked = witness.request is not None or len(witness.rows) == plan.n_trials
+    is_answered = answer is not None and (answer.is_exhausted or not answer.suggestions)
+    require(is_asked or is_answered, "a slot idles", "and the searcher is not asked")
+
+
+def _has_room(witness: Witness) -> bool:
+    spec = witness.plan.spec
+    limit = spec.max_concurrent_trials
+    if limit is not None and len(witness.held) >= limit:
+        return False
+    placements = [start.placement for start in witness.held.values()]
+    for node in witness.plan.nodes:
+        mine = [placement for placement in placements if placement.node == node.name]
+        shares = [1.0 - sum(placement.gpus.get(gpu, 0.0) for placement in mine) for gpu in node.gpus]
+        n_whole = math.ceil(spec.resources.gpu)
+        fits = [
+            node.name not in witness.ledger.lost_nodes,
+            spec.resources.cpu * (len(mine) + 1) <= node.cpu + 1e-9,
+            sum(share >= min(1.0, spec.resources.gpu) - 1e-9 for share in shares) >= n_whole,
+            all(need * (len(mine) + 1) <= node.custom.get(name, 0.0) for name, need in spec.resources.custom.items()),
+        ]
+        if all(fits):
+            return True
+    return False
+
+
+def _check_rungs(scheduler: ASHAScheduler) -> None:
+    for rungs in scheduler._brackets:
+        for rung in rungs:
+            is_finite = all(map(math.isfinite, rung.scores)) and rung.scores == sorted(rung.scores)
+            require(is_finite, "a rung holds what cannot be ranked", f"rung {rung.level}: {rung.scores}")
+
+
+# ---------------------------------------------------------------- replays
+
+
+def facts(experiment: Experiment) -> dict[str, Any]:
+    """All that the fold and the deciders know, comparable: NaN equals NaN."""
+    state = dict(vars(experiment.state))
+    pool = vars(state.pop("pool")).copy()
+    pool.pop("_fitting")
+    for name in ("changed", "spec", "objective"):
+        state.pop(name)
+    state["pool"] = _rounded(pool)
+    state["scheduler"] = {k: v for k, v in vars(experiment.scheduler).items() if not k.startswith("_bracket_shares")}
+    state["scheduler lines"] = list(experiment.scheduler.describe())
+    state["stopper"] = sorted(vars(experiment.stopper).items())
+    return {name: repr(sorted(value) if isinstance(value, set) else value) for name, value in state.items()}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def require_same_facts(live: dict[str, Any], replayed: dict[str, Any]) -> None:
+    """Replaying the stored log gives what the live one was."""
+    different = {name: (live[name], replayed[name]) for name in live if live[name] != replayed[name]}
+    require(not different, "a replay differs", f"live and replayed: {different}")
+
+
+def check_replay(experiment: Experiment, witness: Witness, backend: Backend) -> None:
+    """The stored log gives the same state, deciders and projection; and each suggestion was the searcher's own."""
+    lines = backend.lines()
+    if not isinstance(backend, SqliteBackend):
+        require([dumps(record_tree(parse_record(line))) for line in lines] == lines, "a record comes back changed", "")
+    records = list(map(parse_record, lines))
+    stored = {(r.trial, r.attempt, r.step) for r in records if isinstance(r, TrialReported)}
+    missing = witness.ledger.acknowledged.keys() - stored
+    require(not missing, "an acknowledged report is not in the log", f"{sorted(missing)}")
+    require(len(records) == sum(witness.batch_sizes), "records that nobody committed", f"{len(records)}")
+    answers = {record.request: record for record in records if isinstance(record, ConfigsSuggested)}
+    replayed, place = new_experiment(witness.plan), 0
+    for size in witness.batch_sizes:
+        batch = records[place : place + size]
+        place += size
+        replayed.replay(batch)
+        for record in batch:
+            if isinstance(record, Suggest) and record.request in answers:
+                _check_suggestions(witness.plan, record, answers[record.request], replayed)
+    require_same_facts(facts(experiment), facts(replayed))
+    _check_projection(replayed, backend)
+
+
+def _check_projection(replayed: Experiment, backend: Backend) -> None:
+    pairs = zip(backend.trials(), replayed.trials, strict=True)
+    different = [(stored, folded) for stored, folded in pairs if repr(stored) != repr(folded)]
+    require(not different, "the stored trials are not those of the log", f"stored and folded: {different}")
+
+
+def _check_suggestions(plan: Plan, request: Suggest, answer: ConfigsSuggested, replayed: Experiment) -> None:
+    """The answer is what a new searcher says for the history of that moment, with a stream of its own."""
+    trials = tuple(replayed.state.trials)
+    history = History(space=plan.space, objective=replayed.objective, seed=plan.seed, trials=trials)
+    found: Sequence[Suggestion] | Exhausted | Wait
+    try:
+        found = plan.make_searcher().suggest(history, generator(plan.seed, "suggest", len(trials)), request.n)
+    except ArithmeticError:
+        stand_in = generator(plan.seed, "fallback", len(trials))
+        found = RandomSearch().suggest(history, stand_in, request.n)
+    configs = [] if isinstance(found, Exhausted | Wait) else [suggestion.config for suggestion in found]
+    given = [suggestion.config for suggestion in answer.suggestions]
+    is_equal = given == configs and answer.is_exhausted == isinstance(found, Exhausted)
+    text = f"request {request.request} was answered {given}, the searcher says {found}"
+    require(is_equal, "another suggestion than the searcher's", text)
+
+
+# ---------------------------------------------------------------- the end
+
+
+def check_end(experiment: Experiment, witness: Witness, backend: Backend) -> None:
+    """The experiment ended as it must: nothing runs, nothing is held, nothing acknowledged is missing."""
+    ending = witness.ending
+    require(ending is not None and experiment.is_done, "the loop returned without an end", f"{ending}")
+    require(not witness.ledger.live, "attempts are left running", f"{witness.ledger.live}")
+    check_replay(experiment, witness, backend)
+    assert ending is not None
+    statuses = [row.status for row in witness.rows]
+    allowed = {TrialStatus.COMPLETED, TrialStatus.STOPPED, TrialStatus.FAILED}
+    if ending.why not in (EndReason.FINISHED, EndReason.EXHAUSTED):
+        allowed |= {TrialStatus.PENDING}
+    if ending.why.is_resumable:
+        allowed |= {TrialStatus.PAUSED, TrialStatus.INTERRUPTED}
+    require(set(statuses) <= allowed, "trials are left in a state that the end does not allow", f"{ending}, {statuses}")
+    if isinstance(backend, SqliteBackend):
+        visible = {index: row.results for index, row in enumerate(witness.rows) if row.results}
+        stored = dict(sorted(backend.results().items()))
+        require(repr(stored) == repr(visible), "readers see other results", f"{stored}, {visible}")

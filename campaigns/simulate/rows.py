@@ -1,0 +1,90 @@
+"""What the log says about each trial, folded apart from the state machine: the witness's own books."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunesmith.events import AttemptEnded, StopAttempt, Verdict
+from tunesmith.resources import Placement
+from tunesmith.trial import AttemptOutcome, Mode, TrialStatus
+
+MAX_LOSSES = 3  #: in a row, before a trial counts as failed
+
+_STATUS_AFTER = {
+    Verdict.COMPLETE: TrialStatus.COMPLETED,
+    Verdict.STOP: TrialStatus.STOPPED,
+    Verdict.PAUSE: TrialStatus.PAUSED,
+}
+
+
+@dataclass
+class Row:
+    """One trial."""
+
+    config: dict[str, Any]
+    status: TrialStatus = TrialStatus.PENDING
+    attempt: int = 0
+    placement: Placement | None = None
+    #: The results that are not superseded, (attempt, step, metrics), and the folders saved for them, (step, path).
+    results: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)
+    checkpoints: list[tuple[int, str]] = field(default_factory=list)
+    started_from: str | None = None
+    told: Verdict | None = None  #: the answer that ends the running attempt
+    is_told_by_stop: bool = False  #: that answer has no other reason than the command to end
+    stop: StopAttempt | None = None  #: the first command to end the running attempt
+    ended: AttemptEnded | None = None  #: the end of the attempt, until it is concluded
+    is_node_lost: bool = False
+    is_left_over: bool = False  #: it had been told to end by a driver that is gone
+    n_failures: int = 0
+    n_lost_in_a_row: int = 0
+    not_before: float = -math.inf
+
+    @property
+    def step(self) -> int:
+        """The last step that is not superseded."""
+        return self.results[-1][1] if self.results else 0
+
+    @property
+    def newest(self) -> tuple[int, str] | None:
+        """The checkpoint that a restart begins from."""
+        return self.checkpoints[-1] if self.checkpoints else None
+
+    def best(self, mode: Mode) -> tuple[float | None, int | None]:
+        """The best value that is not superseded, and its step; NaN is none, the first of equals counts."""
+        usable = [(mode.as_loss(m["score"]), step, m["score"]) for _, step, m in self.results]
+        usable = [entry for entry in usable if not math.isnan(entry[0])]
+        if not usable:
+            return None, None
+        _, step, value = min(usable, key=lambda entry: entry[:2])
+        return value, step
+
+    def add_checkpoint(self, step: int, path: str) -> None:
+        """It takes the place of another one of its step."""
+        self.checkpoints = [other for other in self.checkpoints if other[0] != step] + [(step, path)]
+
+    def status_told(self) -> TrialStatus | None:
+        """Where what it was told leaves it; None if it was told nothing."""
+        if self.told is None:
+            return self.stop.status_after if self.stop is not None else None
+        if self.is_told_by_stop and self.stop is not None:
+            return self.stop.status_after
+        return _STATUS_AFTER[self.told]
+
+    def forget_attempt(self) -> None:
+        """Nothing is left of the attempt that ran."""
+        self.placement, self.started_from = None, None
+        self.told, self.stop, self.ended = None, None, None
+        self.is_node_lost = self.is_left_over = self.is_told_by_stop = False
+
+
+def status_after_end(row: Row, max_failures: int) -> TrialStatus:
+    """Where a trial stands after an attempt that had not been told to end, by how it ended."""
+    outcome = AttemptOutcome.LOST if row.ended is None else row.ended.outcome
+    if outcome is AttemptOutcome.RETURNED:
+        return TrialStatus.COMPLETED
+    if outcome in (AttemptOutcome.LOST, AttemptOutcome.PREEMPTED, AttemptOutcome.STOPPED):
+        return TrialStatus.FAILED if row.n_lost_in_a_row > MAX_LOSSES else TrialStatus.PENDING
+    n_allowed = 1 if outcome is AttemptOutcome.SIGNALLED and max_failures != 0 else max_failures
+    return TrialStatus.PENDING if n_allowed < 0 or row.n_failures <= n_allowed else TrialStatus.FAILED
