@@ -48,7 +48,7 @@ class _Suggester:
 
     def __init__(self, world: World, witness: Witness, executor: WorldExecutor) -> None:
         self._world, self._witness = world, witness
-        extra_s = world.rng.choice((0.0, 0.0, 4.0))
+        extra_s = world.plan.faults.slow_search_s
         post = lambda event, delay_s: executor.post(event, delay_s + world.rng.uniform(0.0, extra_s))  # noqa: E731
         self._inline = InlineSuggester(world.plan.make_searcher(), post, cost_s=world.plan.cost_s)
 
@@ -65,8 +65,9 @@ class _Suggester:
 class _Driver:
     """The real experiment and loop, on the simulated executor and store."""
 
-    def __init__(self, world: World, witness: Witness, backend: Backend) -> None:
+    def __init__(self, world: World, witness: Witness, backend: Backend, executor_type: type[WorldExecutor]) -> None:
         self.world, self.witness = world, witness
+        self._executor_type = executor_type
         self.store = WorldStore(world, witness, backend.open())
         self.experiment = checks.new_experiment(world.plan)
         self.experiment.replay(self.store.records())
@@ -75,7 +76,7 @@ class _Driver:
     def run(self, check_pass: partial[None]) -> None:
         """Run a session to its end, or to the driver's."""
         self.witness.begin_session(check_pass)
-        self.executor = WorldExecutor(self.world, self.witness)
+        self.executor = self._executor_type(self.world, self.witness)
         loop = Loop(
             self.experiment,
             store=self.store,
@@ -118,6 +119,8 @@ class _Driver:
 class Campaign:
     """One world, from its first driver to the end of its experiment."""
 
+    executor_type = WorldExecutor
+
     def __init__(self, plan: Plan, backend: Backend, world: World) -> None:
         self.plan, self.world, self.backend = plan, world, backend
         self.witness = Witness(plan, world.ledger, world.clock)
@@ -127,7 +130,7 @@ class Campaign:
     def play(self) -> None:
         """Run drivers until one sees the experiment's end."""
         for _ in range(_MAX_SESSIONS):
-            driver = self._successor or _Driver(self.world, self.witness, self.backend)
+            driver = self._successor or self._new_driver()
             self._successor = None
             self._aim(driver)
             self.world.counts["drivers"] += 1
@@ -135,6 +138,9 @@ class Campaign:
                 checks.check_end(driver.experiment, self.witness, self.backend)
                 return
         raise Violation("the experiment does not end", f"{_MAX_SESSIONS} drivers")
+
+    def _new_driver(self) -> _Driver:
+        return _Driver(self.world, self.witness, self.backend, self.executor_type)
 
     def _run(self, driver: _Driver) -> bool:
         """Whether the session came to its end."""
@@ -197,7 +203,7 @@ class Campaign:
             world.aim_crash()
 
     def _take_over(self) -> None:
-        self._successor = _Driver(self.world, self.witness, self.backend)
+        self._successor = self._new_driver()
 
 
 def play_seed(seed: int, *, keeps_log: bool = False) -> Played:

@@ -47,7 +47,7 @@ _FATES = {
 }
 
 
-class _Attempt:
+class Attempt:
     """One simulated process."""
 
     def __init__(self, command: StartAttempt) -> None:
@@ -75,7 +75,7 @@ class WorldExecutor:
         self._world, self._witness, self._plan = world, witness, world.plan
         self._agenda: list[tuple[float, int, Event | Callable[[], None]]] = []
         self._order = itertools.count()
-        self._attempts: dict[int, _Attempt] = {}
+        self._attempts: dict[int, Attempt] = {}
         self._is_closed = False
         world.counts["stray messages"] += len(world.stray)
         for event in world.stray:
@@ -163,7 +163,7 @@ class WorldExecutor:
                 f"attempt {command.attempt} of trial {command.trial} starts beside attempt {live[command.trial]}",
             )
         world.counts["attempts"] += 1
-        attempt = _Attempt(command)
+        attempt = Attempt(command)
         self._attempts[command.trial] = attempt
         if attempt.node in world.ledger.lost_nodes:
             raise Violation("start on a lost node", f"{command}")
@@ -178,7 +178,7 @@ class WorldExecutor:
         self._act(lambda: attempt.is_alive and self._push(started, 0.0), start_s)
         self._train(attempt, start_s)
 
-    def _draw_fate(self, attempt: _Attempt) -> None:
+    def _draw_fate(self, attempt: Attempt) -> None:
         world, faults = self._world, self._plan.faults
         if world.n_attempt_faults_left > 0 and world.chance(faults.p_attempt_fault):
             world.n_attempt_faults_left -= 1
@@ -186,7 +186,7 @@ class WorldExecutor:
             attempt.fatal_step = attempt.step + world.rng.randint(1, 3)
             world.counts["attempts with a fault"] += 1
 
-    def _train(self, attempt: _Attempt, delay_s: float = 0.0) -> None:
+    def _train(self, attempt: Attempt, delay_s: float = 0.0) -> None:
         """Go on to the next report, or to the end of the curve."""
         if attempt.step >= self._plan.n_steps:
             self._act(lambda: self._end(attempt, AttemptOutcome.RETURNED), delay_s)
@@ -194,11 +194,11 @@ class WorldExecutor:
         seconds = self._plan.duration_s(attempt.command.config, attempt.step + 1)
         self._act(lambda: self._reach(attempt, seconds), self._due_in(attempt, delay_s + seconds))
 
-    def _due_in(self, attempt: _Attempt, seconds: float) -> float:
+    def _due_in(self, attempt: Attempt, seconds: float) -> float:
         """How long the next step takes from now; a hook for time that goes on while no driver runs."""
         return seconds
 
-    def _reach(self, attempt: _Attempt, seconds: float) -> None:
+    def _reach(self, attempt: Attempt, seconds: float) -> None:
         """A step is trained: save, report, and wait for the answer; or meet the attempt's fate."""
         if not attempt.is_alive:
             return
@@ -219,7 +219,7 @@ class WorldExecutor:
         if fate in ("cut", "waiting"):
             self._act(lambda: self._end(attempt, _FATES[fate], "the connection was lost"), self._some_seconds())
 
-    def _report(self, attempt: _Attempt, path: str | None, *, is_lost: bool = False) -> None:
+    def _report(self, attempt: Attempt, path: str | None, *, is_lost: bool = False) -> None:
         value = self._plan.value(attempt.command.config, attempt.step)
         report = TrialReported(
             *attempt.key, attempt.step, {"score": value}, attempt.time_total_s, self.clock.wall(), path
@@ -230,7 +230,7 @@ class WorldExecutor:
         if not is_lost:
             self._send(report)
 
-    def _answer(self, attempt: _Attempt, command: AnswerReport) -> None:
+    def _answer(self, attempt: Attempt, command: AnswerReport) -> None:
         if attempt.waits_for != command.step:
             return
         attempt.waits_for = None
@@ -244,7 +244,7 @@ class WorldExecutor:
         else:
             self._obey(attempt)
 
-    def _obey(self, attempt: _Attempt) -> None:
+    def _obey(self, attempt: Attempt) -> None:
         """Told to end: some save first, and some report once more all the same."""
         attempt.is_told = True
         world, faults = self._world, self._plan.faults
@@ -262,14 +262,14 @@ class WorldExecutor:
             world.counts["reports after a stop"] += 1
         self._act(lambda: self._end(attempt, AttemptOutcome.STOPPED), self._some_seconds())
 
-    def _stop(self, attempt: _Attempt, command: StopAttempt) -> None:
+    def _stop(self, attempt: Attempt, command: StopAttempt) -> None:
         if command.is_immediate:
             self._end(attempt, AttemptOutcome.STOPPED)
         elif not attempt.is_told:
             attempt.is_told = True
             self._act(lambda: self._end(attempt, AttemptOutcome.STOPPED), self._plan.spec.grace_s)
 
-    def _end(self, attempt: _Attempt, outcome: AttemptOutcome, error: str | None = None) -> None:
+    def _end(self, attempt: Attempt, outcome: AttemptOutcome, error: str | None = None) -> None:
         if not attempt.is_alive:
             return
         attempt.is_alive = False

@@ -10,6 +10,9 @@ class Violation(BaseException):
         super().__init__(f"{kind}: {text}")
         self.kind, self.text = kind, text
 
+    def __reduce__(self) -> tuple[type[Violation], tuple[str, str]]:
+        return Violation, (self.kind, self.text)  # it comes back from other processes
+
 
 class DriverCrash(BaseException):
     """The driver's process is gone, at the named place."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from campaigns.simulate.campaign import Played
+from campaigns.simulate.continuity import Compared
+from campaigns.simulate.planted import Bug
 
 #: Words in the table for what is counted, in its order.
 _ROWS = {
@@ -72,3 +75,28 @@ def table(tally: Tally, *, seed: int, wall_s: float) -> str:
     ]
     width = max(len(words) for words, _ in lines)
     return "\n".join(f"{words:<{width}}  {value:>12}" for words, value in lines)
+
+
+def continuity_lines(pairs: Sequence[Compared]) -> str:
+    """The figures of interrupted experiments beside uninterrupted ones, and what differs."""
+    different = [pair for pair in pairs if pair.difference is not None]
+    lines = [
+        f"experiments played twice, once interrupted: {len(pairs)}",
+        f"  interruptions {sum(pair.n_interruptions for pair in pairs)}, "
+        f"trials {sum(pair.n_trials for pair in pairs)}, decisions {sum(pair.n_decisions for pair in pairs)}",
+        f"  that came to something else: {len(different)}",
+        *(f"  seed {pair.seed}: {pair.difference}" for pair in different),
+    ]
+    return "\n".join(lines)
+
+
+def planted_table(found: Mapping[Bug, Played | None], *, seed: int) -> str:
+    """Which planted bugs were found, by which invariant, in how many worlds."""
+    lines = [f"{'planted bug':48}  {'found by the invariant':54}  seeds"]
+    for bug, played in found.items():
+        if played is None or played.violation is None:
+            lines.append(f"{bug.value:48}  NOT FOUND")
+        else:
+            lines.append(f"{bug.value:48}  {played.violation.kind:54}  {played.seed - seed + 1:>5}")
+    n_found = sum(played is not None for played in found.values())
+    return "\n".join([*lines, f"found: {n_found} of {len(found)}"])

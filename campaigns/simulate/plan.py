@@ -54,6 +54,7 @@ class Faults:
     p_save_at_stop: float = 0.0
     p_slow_disk: float = 0.0
     p_wall_jump: float = 0.0
+    slow_search_s: float = 0.0  #: up to so much more of each request to the searcher
 
 
 @dataclass(frozen=True)
@@ -242,4 +243,5 @@ def _draw_faults(rng: Random, *, is_sqlite: bool) -> Faults:
         p_save_at_stop=rng.choice((0.0, 0.5)),
         p_slow_disk=rng.choice((0.0, 0.0, 0.1)),
         p_wall_jump=rng.choice((0.0, 0.1)),
+        slow_search_s=rng.choice((0.0, 0.0, 4.0)),
     )

@@ -10,17 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from campaigns.kill9.checks import Row, check_acknowledged
+from campaigns.kill9.driver import can_trace
+from campaigns.kill9.listener import Ack
+from campaigns.kill9.plan import Kill, RoundPlan, Target, draw_round
+from campaigns.kill9.round import RoundResult, play_round
 
 ROOT = Path(__file__).resolve().parents[2]
-if str(ROOT) not in sys.path:  # `pytest` without `python -m` does not have the repository's folder there
-    sys.path.insert(0, str(ROOT))
-
-from campaigns.kill9.checks import Row, check_acknowledged  # noqa: E402
-from campaigns.kill9.driver import can_trace  # noqa: E402
-from campaigns.kill9.listener import Ack  # noqa: E402
-from campaigns.kill9.plan import Kill, RoundPlan, Target, draw_round  # noqa: E402
-from campaigns.kill9.round import RoundResult, play_round  # noqa: E402
-
 pytestmark = [pytest.mark.processes, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
 SEED = 7

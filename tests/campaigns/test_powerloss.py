@@ -1,13 +1,8 @@
 """F38: a small seeded sample of `python -m campaigns.powerloss`, and the planted bugs that show that it can fail."""
 
-import sys
-from pathlib import Path
 from random import Random
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from campaigns.powerloss import disk
 from campaigns.powerloss.campaign import find_bug, run_workload
 from campaigns.powerloss.disk import ROOT, Create, Disk, Loss, Rename, Sync, Truncate, Write

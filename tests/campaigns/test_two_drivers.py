@@ -10,14 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from campaigns.two_drivers.race import RaceResult, play_race
+from campaigns.two_drivers.scenarios import RacePlan, Scenario, draw_race
 
 ROOT = Path(__file__).resolve().parents[2]
-if str(ROOT) not in sys.path:  # `pytest` without `python -m` does not have the repository's folder there
-    sys.path.insert(0, str(ROOT))
-
-from campaigns.two_drivers.race import RaceResult, play_race  # noqa: E402
-from campaigns.two_drivers.scenarios import RacePlan, Scenario, draw_race  # noqa: E402
-
 pytestmark = [pytest.mark.processes, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
 QUIET = replace(draw_race(7, 0), n_trials=3, n_steps=6, n_parallel=3, step_s=0.05, after_n_acks=3, lead_s=0.0)
