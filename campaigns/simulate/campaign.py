@@ -238,6 +238,7 @@ def play(plan: Plan, backend: Backend, world: World, *, keeps_log: bool = False)
         played.end = campaign.witness.ending.why.value
     world.counts["records"] = len(lines)
     world.counts["results acknowledged"] = len(world.ledger.acknowledged)
+    world.counts["given up"] = campaign.witness.n_given_up
     world.counts["trials"] = len(campaign.witness.rows)
     world.counts["virtual seconds"] = int(world.clock.now())
     played.digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -99,6 +99,8 @@ def _steady_plan(seed: int) -> Plan:
         "max_concurrent_trials": None,
         "time_budget_s": None,
         "max_total_steps": None,
+        "first_report_timeout_s": None,
+        "report_timeout_s": None,
         "checkpoint_policy": CheckpointPolicy(keep_num=rng.choice((None, 0, 2))),
     }
     return replace(

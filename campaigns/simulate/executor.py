@@ -32,7 +32,8 @@ from tunesmith.resources import Node
 from tunesmith.trial import AttemptOutcome
 
 #: How attempts end that do not end well. "unborn" ends before its function is called; "mute" dies while it saves;
-#: "cut" loses the connection together with a report; "waiting" dies while it waits for an answer.
+#: "cut" loses the connection together with a report; "waiting" dies while it waits for an answer. One more, "hang",
+#: does nothing any more until it is ended.
 _FATES = {
     "unborn": AttemptOutcome.EXITED,
     "raise": AttemptOutcome.RAISED,
@@ -182,7 +183,7 @@ class WorldExecutor:
         world, faults = self._world, self._plan.faults
         if world.n_attempt_faults_left > 0 and world.chance(faults.p_attempt_fault):
             world.n_attempt_faults_left -= 1
-            attempt.fate = world.rng.choice(sorted(_FATES))
+            attempt.fate = world.rng.choice([*sorted(_FATES), *(["hang"] if self._plan.ends_hangs else [])])
             attempt.fatal_step = attempt.step + world.rng.randint(1, 3)
             world.counts["attempts with a fault"] += 1
 
@@ -201,6 +202,9 @@ class WorldExecutor:
     def _reach(self, attempt: Attempt, seconds: float) -> None:
         """A step is trained: save, report, and wait for the answer; or meet the attempt's fate."""
         if not attempt.is_alive:
+            return
+        if attempt.fate == "hang" and attempt.step + 1 >= attempt.fatal_step:
+            self._world.counts["attempts that hang"] += 1
             return
         attempt.step += 1
         attempt.time_total_s += seconds

@@ -30,6 +30,8 @@ _ROWS = {
     "interrupts": "interrupts posted",
     "second presses": "  with a second press",
     "attempts with a fault": "attempts with a fault",
+    "attempts that hang": "  that hang",
+    "given up": "attempts given up for their silence",
     "nodes lost": "nodes lost",
     "messages that came twice": "messages that came twice",
     "messages that came late": "messages that came late",

@@ -89,6 +89,11 @@ class Plan:
         """The search space."""
         return Space(_SPACES[self.space_kind])
 
+    @property
+    def ends_hangs(self) -> bool:
+        """Whether a trial that hangs is given up, and need not be waited for for ever."""
+        return None not in (self.options["first_report_timeout_s"], self.options["report_timeout_s"])
+
     @cached_property
     def spec(self) -> ExperimentSpec:
         """What the experiment asks for."""
@@ -212,6 +217,8 @@ def _draw_options(rng: Random) -> dict[str, Any]:
         "fail_fast": rng.random() < 0.05,
         "n_alike_failures": rng.choice((3, 100, 100)),
         "grace_s": rng.choice((0.5, 10.0)),
+        "first_report_timeout_s": rng.choice((None, None, 4.0, 60.0)),
+        "report_timeout_s": rng.choice((None, None, 2.0, 30.0)),
         "checkpoint_policy": rng.choice(
             (
                 CheckpointPolicy(),

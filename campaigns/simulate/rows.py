@@ -8,6 +8,7 @@ from typing import Any
 
 from tunesmith.events import AttemptEnded, StopAttempt, Verdict
 from tunesmith.resources import Placement
+from tunesmith.spec import ExperimentSpec
 from tunesmith.trial import AttemptOutcome, Mode, TrialStatus
 
 MAX_LOSSES = 3  #: in a row, before a trial counts as failed
@@ -40,6 +41,8 @@ class Row:
     n_failures: int = 0
     n_lost_in_a_row: int = 0
     not_before: float = -math.inf
+    heard_at: float = math.inf  #: when the running attempt started or last reported; infinity if it does not count
+    has_reported: bool = False  #: the running attempt
 
     @property
     def step(self) -> int:
@@ -72,16 +75,30 @@ class Row:
             return self.stop.status_after
         return _STATUS_AFTER[self.told]
 
+    def is_given_up(self) -> bool:
+        """Whether it was ended for its silence, and did not return before it heard so."""
+        is_late = self.told is None and self.ended is not None and self.ended.outcome is AttemptOutcome.RETURNED
+        return self.status_told() is TrialStatus.FAILED and not is_late
+
+    def silent_at(self, spec: ExperimentSpec) -> float:
+        """When its attempt has been silent for too long."""
+        limit_s = spec.report_timeout_s if self.has_reported else spec.first_report_timeout_s
+        is_watched = self.told is None and self.stop is None and limit_s is not None
+        return self.heard_at + limit_s if is_watched and limit_s is not None else math.inf
+
     def forget_attempt(self) -> None:
         """Nothing is left of the attempt that ran."""
         self.placement, self.started_from = None, None
         self.told, self.stop, self.ended = None, None, None
+        self.heard_at, self.has_reported = math.inf, False
         self.is_node_lost = self.is_left_over = self.is_told_by_stop = False
 
 
 def status_after_end(row: Row, max_failures: int) -> TrialStatus:
     """Where a trial stands after an attempt that had not been told to end, by how it ended."""
     outcome = AttemptOutcome.LOST if row.ended is None else row.ended.outcome
+    if row.is_given_up() and outcome is not AttemptOutcome.SIGNALLED:
+        outcome = AttemptOutcome.EXITED  # it counts as a failure, however it ended
     if outcome is AttemptOutcome.RETURNED:
         return TrialStatus.COMPLETED
     if outcome in (AttemptOutcome.LOST, AttemptOutcome.PREEMPTED, AttemptOutcome.STOPPED):

@@ -54,7 +54,7 @@ class Witness:
         self.rows: list[Row] = []
         self.batch_sizes: list[int] = []  #: of the commits: where the passes end in the log
         self.epoch = 0
-        self.n_results = 0
+        self.n_results = self.n_given_up = 0
         self.request: Suggest | None = None  #: without an answer yet
         self.last_answer: ConfigsSuggested | None = None
         self.ending: EndExperiment | None = None
@@ -131,6 +131,7 @@ class Witness:
             return math.inf
         # One that had passed when the driver last looked waits for a slot, which an event will bring.
         deadlines = [row.not_before for row in self.rows if row.not_before > self.handled_at + _SLACK_S]
+        deadlines += [row.silent_at(self.plan.spec) for row in self.rows]
         budget_s = self.plan.spec.time_budget_s
         return min([*deadlines, self.began_at + budget_s if budget_s is not None else math.inf])
 
@@ -159,7 +160,7 @@ class Witness:
                 self._set(index, TrialStatus.PENDING)
             elif row.status is TrialStatus.RUNNING:
                 told = row.status_told()
-                if told is None or told is TrialStatus.INTERRUPTED:
+                if told in (None, TrialStatus.INTERRUPTED, TrialStatus.FAILED):
                     row.forget_attempt()
                     self._set(index, TrialStatus.PENDING)
                 else:
@@ -199,6 +200,7 @@ class Witness:
         row.attempt, row.placement, row.started_from = record.attempt, record.placement, path
         row.results = [result for result in row.results if result[1] <= step]
         row.not_before = -math.inf
+        row.heard_at, row.has_reported = self.handled_at, False
         self._set(record.trial, TrialStatus.RUNNING)
         self._check_places()
 
@@ -217,7 +219,8 @@ class Witness:
                 require(used <= there_is + 1e-6, "a slot given twice", text)
 
     def _attempt_started(self, record: AttemptStarted) -> None:
-        self._require_running(record)
+        row = self._require_running(record)
+        row.heard_at, row.has_reported = self.handled_at, False
 
     def _attempt_ended(self, record: AttemptEnded) -> None:
         row = self._require_running(record)
@@ -225,7 +228,7 @@ class Witness:
         is_true = really is not None and really.outcome is record.outcome
         require(is_true or bool(self.ledger.lost_nodes), "an end that was none", f"{record}, really {really}")
         row.ended = record
-        row.n_failures += record.outcome.is_failure and row.status_told() is None
+        row.n_failures += row.is_given_up() or (record.outcome.is_failure and row.status_told() is None)
         if record.outcome.value == "LOST" or (record.outcome.value == "STOPPED" and row.status_told() is None):
             row.n_lost_in_a_row += 1
         allowed = self.plan.spec.max_failures
@@ -262,7 +265,7 @@ class Witness:
             return None
         returned = row.ended is not None and row.ended.outcome.value == "RETURNED"
         told = row.status_told()
-        if told is None or (returned and row.told is None):
+        if told is None or told is TrialStatus.FAILED or (returned and row.told is None):
             return status_after_end(row, self.plan.spec.max_failures)
         return TrialStatus.STOPPED if told is TrialStatus.PAUSED and is_ending_by_budget else told
 
@@ -276,6 +279,7 @@ class Witness:
         text = f"{record} after step {row.step}"
         require(record.step == row.step + 1, "a step was skipped or repeated", text)
         row.results.append((record.attempt, record.step, record.metrics))
+        row.heard_at, row.has_reported = self.handled_at, True
         row.n_lost_in_a_row = 0
         if record.checkpoint is not None:
             row.add_checkpoint(record.step, record.checkpoint)
@@ -290,12 +294,15 @@ class Witness:
         paths = [found[key].checkpoint for found in (self.ledger.reports, self.ledger.saved) if key in found]
         require(record.checkpoint in paths, "a checkpoint that nobody saved", f"{record}, {paths}")
         row.add_checkpoint(record.step, record.checkpoint)
+        row.heard_at, row.has_reported = self.handled_at, True
         self.dirty.add(record.trial)
         self._report = record
 
     def _report_refused(self, record: ReportRefused) -> None:
         row = self._row(record)
         is_current = row.status is TrialStatus.RUNNING and row.attempt == record.attempt
+        if is_current:
+            row.heard_at, row.has_reported = self.handled_at, True
         is_due = is_current and row.told is None and record.step == row.step + 1
         require(not is_due, "a good report was refused", f"{record}, {row}")
         self._report = record
@@ -316,9 +323,12 @@ class Witness:
 
     def _stop_attempt(self, record: StopAttempt) -> None:
         row = self._require_running(record)
-        require(self.ending is not None, "a stop without a reason", f"{record}")
+        is_silent = row.silent_at(self.plan.spec) <= self.handled_at + _SLACK_S
+        is_given_up = record.status_after is TrialStatus.FAILED and is_silent and self.ending is None
+        require(self.ending is not None or is_given_up, "a stop without a reason", f"{record}, {row}")
         if row.told is None:
             row.stop = record
+        self.n_given_up += is_given_up
 
     def _check_deletion(self, record: DeleteCheckpoint) -> None:
         """Nobody needs the folder, now that it goes."""

@@ -8,7 +8,7 @@ import pytest
 
 from tunesmith.errors import ConfigError
 from tunesmith.events import AttemptStarted, CheckpointSaved, ConfigsSuggested, EndReason, StopAttempt, Suggest
-from tunesmith.experiment.experiment import check_spec
+from tunesmith.spec import check_spec
 from tunesmith.stoppers import NoopStopper
 from tunesmith.testing.samples import make_spec
 from tunesmith.trial import AttemptOutcome

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from tunesmith.events import CheckpointSaved, Decision, ReportRefused, TrialReported, Verdict
+from tunesmith.events import AnswerReport, CheckpointSaved, Decision, ReportRefused, TrialReported, Verdict
 from tunesmith.experiment.judgement import missing_metric_note
 from tunesmith.schedulers import ASHAScheduler, FIFOScheduler
+from tunesmith.spec import NanPolicy
 from tunesmith.stoppers import DictStopper, NoopStopper
 from tunesmith.trial import AttemptOutcome, Mode, Objective
 from tunesmith.trialside.functions import ANONYMOUS_METRIC
@@ -227,3 +230,28 @@ def test_a_stop_rule_that_raises_about_the_end_ends_the_experiment_resumably():
     world = began(stopper=Unaskable)
     assert world.ending.why.is_resumable
     assert world.ending.detail == "RuntimeError in the stop rule: no idea"
+
+
+# ---------------------------------------------------------------- NaN (F3)
+
+
+@pytest.mark.parametrize(
+    ("policy", "verdict"),
+    [(NanPolicy.IGNORE, Verdict.CONTINUE), (NanPolicy.STOP, Verdict.STOP), (NanPolicy.FAIL, Verdict.REFUSE)],
+)
+def test_what_a_nan_does_is_said_by_its_policy_and_it_is_stored_in_any_case(policy, verdict):
+    world = World(n_slots=1, n_trials=1, nan_policy=policy)
+    world.begin()
+    [answer] = of(world.report(0, 1, metrics={"loss": math.nan, "x": 1.0}), AnswerReport)
+    assert answer.decision.verdict is verdict
+    assert (world.trials[0].step, world.trials[0].best_value) == (1, None)
+    assert math.isnan(world.trials[0].metrics["loss"])
+    if verdict is not Verdict.CONTINUE:
+        assert answer.decision.words() == f"loss is NaN (nan_policy={policy.value})"
+
+
+@pytest.mark.parametrize("metrics", [{"loss": math.inf}, {"loss": 1.0, "x": math.nan}, {"x": math.nan}])
+def test_only_a_nan_of_the_objective_counts(metrics):
+    world = World(n_slots=1, n_trials=1, nan_policy=NanPolicy.STOP)
+    world.begin()
+    assert verdicts(world.report(0, 1, metrics=metrics)) == [Verdict.CONTINUE]

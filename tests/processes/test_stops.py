@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -234,3 +235,33 @@ def test_the_reason_of_a_stop_is_in_the_log_of_events(tune_run):
     result = tune_run(lambda config: time.sleep(1000), time_budget_s=0.5, grace_s=0.5)
     stops = [record for record in records_of(result) if isinstance(record, StopAttempt)]
     assert [stop.reason for stop in stops] == ["the time budget of 0.5 s is used up"]
+
+
+def test_a_trial_that_says_nothing_for_too_long_is_ended_and_tried_again(tune_run):
+    """F4: the first attempt hangs after its first report; the second goes on from the checkpoint to the end."""
+
+    def train(config, checkpoint_dir=None):
+        first = 1 if checkpoint_dir is None else int(open(os.path.join(checkpoint_dir, "step")).read()) + 1
+        for step in range(first, 4):
+            with tune.checkpoint_dir(step=step) as folder, open(os.path.join(folder, "step"), "w") as file:
+                file.write(str(step))
+            tune.report(loss=1.0 / step)
+            if checkpoint_dir is None:
+                time.sleep(600)
+
+    result = tune_run(train, report_timeout_s=0.5, max_failures=1, grace_s=GRACE_S)
+    [trial] = result.trials
+    assert (trial.state, trial.step, trial.trial.attempt, trial.trial.n_failures) == (TrialStatus.COMPLETED, 3, 2, 1)
+    assert trial.error == "no report for 0.5 s (report_timeout_s)"
+
+
+def test_a_trial_that_hangs_with_the_gil_held_before_its_first_report_fails(tune_run):
+    def train(config):
+        ctypes.PyDLL(None).sleep(600)
+
+    result = tune_run(train, first_report_timeout_s=0.5, grace_s=GRACE_S, raise_on_failed_trial=False)
+    [trial] = result.trials
+    assert (trial.state, trial.reason) == (
+        TrialStatus.FAILED,
+        "no report within 0.5 s of its start (first_report_timeout_s)",
+    )

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunesmith.errors import ConfigError
-from tunesmith.experiment.experiment import check_spec
 from tunesmith.protocols import Executor, Scheduler, Searcher, Stopper
 from tunesmith.resources import parse_resources
 from tunesmith.rng import new_seed
 from tunesmith.schedulers import FIFOScheduler, create_scheduler
 from tunesmith.searchers import RandomSearch, create_searcher
 from tunesmith.space import Space
-from tunesmith.spec import CheckpointPolicy, ExperimentSpec
+from tunesmith.spec import CheckpointPolicy, ExperimentSpec, NanPolicy, check_spec
 from tunesmith.stoppers import parse_stop, shortest_timeout_s
 from tunesmith.trial import Mode, Objective, parse_objective
 from tunesmith.trialside.call import check_trainable
@@ -61,6 +60,9 @@ def make_plan(
     fail_fast: bool | str,
     max_concurrent_trials: int | None,
     grace_s: float,
+    first_report_timeout_s: float | None,
+    report_timeout_s: float | None,
+    nan_policy: str,
     seed: int | None,
 ) -> Plan:
     """The plan in the words of `tune.run`. Raises ConfigError, SpaceError, ResourceError or TrainableError."""
@@ -91,6 +93,9 @@ def make_plan(
         max_failures=max_failures,
         fail_fast=bool(fail_fast),
         grace_s=grace_s,
+        first_report_timeout_s=first_report_timeout_s,
+        report_timeout_s=report_timeout_s,
+        nan_policy=_nan_policy(nan_policy),
         checkpoint_policy=_checkpoint_policy(keep_checkpoints_num, checkpoint_score_attr),
         searcher_name=type(searcher).__name__,
         scheduler_name=type(bound).__name__,
@@ -116,6 +121,12 @@ def _objective(
             f"metric is {metric!r} and mode is {mode!r}. Give both here, or both to the {type(scheduler).__name__}."
         )
     return parse_objective(metric, mode)
+
+
+def _nan_policy(policy: str) -> NanPolicy:
+    if policy not in list(NanPolicy):
+        raise ConfigError(f"nan_policy is {policy!r}. Give {', '.join(repr(known.value) for known in NanPolicy)}.")
+    return NanPolicy(policy)
 
 
 def _time_budget_s(budget: float | timedelta | None, stopper: Stopper) -> float | None:

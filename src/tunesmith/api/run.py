@@ -76,6 +76,9 @@ def run(
     seed: int | None = None,
     durability: str = "normal",
     grace_s: float = 10.0,
+    first_report_timeout_s: float | None = None,
+    report_timeout_s: float | None = None,
+    nan_policy: str = "ignore",
     on_change: Mapping[str, str] | None = None,
     takeover: bool = False,
     **ray_arguments: Any,
@@ -98,6 +101,9 @@ def run(
             from scratch; with "_ONLY" no new trials are added. "AUTO+ERRORED" joins two.
         capacity: what may be used here, where it differs from what is found: {"cpu": 4, "license": 2}.
         grace_s: seconds that a trial which must end gets before SIGKILL.
+        first_report_timeout_s, report_timeout_s: an attempt without a report for so long, after its start or after a
+            report, is ended and counts as failed. None: no limit; the display says STALLED.
+        nan_policy: of an objective that is NaN: "ignore" (it ranks last), "stop" its trial, or "fail" the attempt.
         on_change: {"space": "allow", "objective": "allow", "code": "ignore"}: differences allowed when going on.
     Raises: ConfigError, SpaceError, ResourceError, TrainableError before anything is started; TuneError at the end if
         trials failed, unless `raise_on_failed_trial` is False. `tune.load(folder)` then has the results.
@@ -124,6 +130,9 @@ def run(
         fail_fast=fail_fast,
         max_concurrent_trials=max_concurrent_trials,
         grace_s=grace_s,
+        first_report_timeout_s=first_report_timeout_s,
+        report_timeout_s=report_timeout_s,
+        nan_policy=nan_policy,
         seed=seed,
     )
     reporter = progress_reporter or CLIReporter()

@@ -38,6 +38,8 @@ class Conclusion(NamedTuple):
 def conclude(state: ExperimentState, event: AttemptEnded, now: float) -> Conclusion:
     """Where the trial stands after this attempt. The event has been applied."""
     trial = state.trials[event.trial]
+    if state.is_given_up(event):
+        return _after_failure(state, trial, event, now)
     if trial.index in state.answered:
         return conclude_as_told(state, trial)
     if event.outcome is AttemptOutcome.RETURNED:
@@ -77,7 +79,7 @@ def _after_loss(state: ExperimentState, trial: Trial, event: AttemptEnded, now: 
 
 def _after_failure(state: ExperimentState, trial: Trial, event: AttemptEnded, now: float) -> Conclusion:
     spec = state.spec
-    line = last_line(event.error or event.outcome.value)
+    line = last_line(state.error_of(event) or event.outcome.value)
     n_allowed = spec.max_failures
     if event.outcome is AttemptOutcome.SIGNALLED and n_allowed != 0:
         n_allowed = 1  # a crash of the interpreter repeats with an equal config (F16)

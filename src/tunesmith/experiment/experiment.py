@@ -8,7 +8,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
-from tunesmith.errors import ConfigError, TransitionError
+from tunesmith.errors import TransitionError
 from tunesmith.events import (
     CONTINUE,
     AnswerReport,
@@ -34,8 +34,9 @@ from tunesmith.events import (
     Verdict,
 )
 from tunesmith.experiment.conclusion import Conclusion, conclude, conclude_as_told, status_at_end
-from tunesmith.experiment.judgement import Judgement, judge_report, with_anonymous_metric
+from tunesmith.experiment.judgement import Judgement, judge_nan, judge_report, with_anonymous_metric
 from tunesmith.experiment.retention import surplus_checkpoints
+from tunesmith.experiment.silence import SilenceWatch
 from tunesmith.experiment.state import ExperimentState, as_told
 from tunesmith.protocols import History, Hold, Scheduler, StopPaused, Stopper, Thaw
 from tunesmith.space import Space
@@ -67,6 +68,7 @@ class Experiment:
         self.scheduler, self.stopper = scheduler, stopper
         self.state = ExperimentState(spec, objective)
         self._n_ahead = n_ahead
+        self._silence = SilenceWatch(spec)
         self._out: list[Record] = []
         self._now = -math.inf  #: of the last pass
         self._started_at: float | None = None  #: on the experiment's clock; budgets count from here
@@ -95,7 +97,7 @@ class Experiment:
         deadlines = [at for at in self.state.not_before.values() if at > self._now]
         if self.spec.time_budget_s is not None and self._started_at is not None:
             deadlines.append(self._started_at + self.spec.time_budget_s)
-        return min(deadlines, default=math.inf)
+        return min([*deadlines, self._silence.next_deadline()])
 
     # ------------------------------------------------------------ replay and handle
 
@@ -115,6 +117,7 @@ class Experiment:
             self._started_at = now
         for event in events:
             self._react(event, now)
+        self._give_up_silent(now)
         self._check_ends(now)
         if self.state.ending is None:
             self._fill_slots(now)
@@ -135,6 +138,8 @@ class Experiment:
         """Take in one event. What is of no attempt that runs, or answers no open request, leaves no trace."""
         state = self.state
         if isinstance(event, TrialReported):
+            if state.runs(event.trial, event.attempt):
+                self._silence.note_report(event.trial, now)
             if state.find(event.trial) is not None:
                 self._on_report(event)
         elif isinstance(event, AttemptEnded):
@@ -143,6 +148,7 @@ class Experiment:
                 self._conclude(event.trial, conclude(state, event, now))
         elif isinstance(event, AttemptStarted):
             if state.runs(event.trial, event.attempt):
+                self._silence.note_start(event.trial, now)
                 self._record(event)
         elif isinstance(event, ConfigsSuggested):
             # Nothing starts any more after the end; a resumed experiment asks anew.
@@ -212,9 +218,9 @@ class Experiment:
             decision = self.stopper.decide(trial, event)
         except Exception as error:
             return Decision(Verdict.REFUSE, "{why}", {"why": f"{type(error).__name__} in the stop rule: {error}"})
-        if decision.verdict is not Verdict.CONTINUE:
-            return decision
-        return self.scheduler.decide(trial, event)
+        if decision.verdict is Verdict.CONTINUE:
+            decision = judge_nan(self.objective, event, self.spec.nan_policy)
+        return self.scheduler.decide(trial, event) if decision.verdict is Verdict.CONTINUE else decision
 
     def _retain(self, index: int) -> None:
         checkpoints, in_use = self.state.trials[index].checkpoints, self.state.in_use
@@ -223,6 +229,7 @@ class Experiment:
 
     def _conclude(self, index: int, conclusion: Conclusion) -> None:
         started_from = self.state.in_use.get(index)
+        self._silence.forget(index)
         self._record(
             ConcludeAttempt(
                 index,
@@ -289,6 +296,14 @@ class Experiment:
             if why is not None:
                 self._end(EndReason.STOPPER, why)
 
+    def _give_up_silent(self, now: float) -> None:
+        """End attempts that have said nothing for too long; each counts as a failure."""
+        for index, reason in self._silence.overdue(now):
+            self._silence.forget(index)
+            if index not in self.state.answered and index not in self.state.stopping:
+                attempt = self.state.trials[index].attempt
+                self._record(StopAttempt(index, attempt, reason, TrialStatus.FAILED))
+
     def _finish_if_nothing_is_left(self, now: float) -> None:
         """End where no event can come any more: all is done, or nothing that is left can ever start."""
         state = self.state
@@ -338,6 +353,7 @@ class Experiment:
                 return
             trial = self.state.trials[index]
             start = trial.checkpoint
+            self._silence.note_start(index, now)
             self._record(
                 StartAttempt(
                     trial=index,
@@ -390,16 +406,3 @@ class Experiment:
         # Ahead of need, ask in batches: a request costs more than a sample.
         if n >= 1 and (ready < free or n > self._n_ahead // 2):
             self._record(Suggest(request=state.n_requests + 1, n=n))
-
-
-def check_spec(spec: ExperimentSpec) -> None:
-    """Raise ConfigError for a budget or count that cannot be meant."""
-    if spec.n_trials is not None and spec.n_trials < 0:
-        raise ConfigError(f"num_samples gives {spec.n_trials} trials. Give a positive number, or -1 for endless.")
-    for name, value in (("time_budget_s", spec.time_budget_s), ("max_total_steps", spec.max_total_steps)):
-        if value is not None and not value > 0:
-            raise ConfigError(f"{name} is {value!r}. Give a positive number, or None for no limit.")
-    if spec.max_concurrent_trials is not None and spec.max_concurrent_trials < 1:
-        raise ConfigError(f"max_concurrent_trials is {spec.max_concurrent_trials}. Give 1 or more, or None.")
-    if spec.max_failures < -1:
-        raise ConfigError(f"max_failures is {spec.max_failures}. Give 0 or more, or -1 for endless retries.")

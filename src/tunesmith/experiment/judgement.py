@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 from tunesmith.events import CONTINUE, CheckpointSaved, Decision, ReportRefused, TrialReported, Verdict
 from tunesmith.experiment.state import ExperimentState
 from tunesmith.experiment.values import is_same
+from tunesmith.spec import NanPolicy
 from tunesmith.trial import Objective, metric_value
 from tunesmith.trialside.functions import ANONYMOUS_METRIC
 
@@ -49,6 +51,20 @@ def judge_report(state: ExperimentState, event: TrialReported, *, is_strict: boo
     if event.is_last:
         return Judgement(Decision(Verdict.COMPLETE, "the trial said it is done"))
     return Judgement(CONTINUE)
+
+
+def judge_nan(objective: Objective | None, event: TrialReported, policy: NanPolicy) -> Decision:
+    """What becomes of a trial whose objective is NaN, where that has been said (F3)."""
+    if objective is None or policy is NanPolicy.IGNORE:
+        return CONTINUE
+    for metric in objective.metrics:
+        value = metric_value(event.metrics, event.step, event.time_total_s, metric)
+        if value is not None and math.isnan(value):
+            verdict = Verdict.STOP if policy is NanPolicy.STOP else Verdict.REFUSE
+            return Decision(
+                verdict, "{metric} is NaN (nan_policy={policy})", {"metric": metric, "policy": policy.value}
+            )
+    return CONTINUE
 
 
 def with_anonymous_metric(objective: Objective | None, event: TrialReported) -> TrialReported:

@@ -43,6 +43,10 @@ _STATUS_AFTER = {
 }
 
 
+#: What an attempt may be told that is no end of its trial: where its driver dies first, it runs again.
+_NO_END = (TrialStatus.INTERRUPTED, TrialStatus.PENDING, TrialStatus.FAILED)
+
+
 class Told(NamedTuple):
     """An answer that ends an attempt, and the state it leaves the trial in."""
 
@@ -232,18 +236,22 @@ class ExperimentState:
     def _attempt_ended(self, event: AttemptEnded) -> None:
         trial = self.trials[event.trial]
         self.ended[trial.index] = event
-        was_told = trial.index in self.answered or trial.index in self.stopping
-        is_failure = event.outcome.is_failure and not was_told
-        if event.outcome is AttemptOutcome.RETURNED and not self.has_success:
+        is_given_up = self.is_given_up(event)
+        was_told = (trial.index in self.answered or trial.index in self.stopping) and not is_given_up
+        is_failure = (event.outcome.is_failure or is_given_up) and not was_told
+        error = self.error_of(event)
+        if event.outcome is AttemptOutcome.RETURNED and not is_given_up and not self.has_success:
             self._note_success()
-        if is_failure and trial.n_reports == 0 and event.error and not self.has_success:
-            self.start_failures.setdefault(last_line(event.error), set()).add(trial.index)
-        if event.outcome is AttemptOutcome.LOST or (event.outcome is AttemptOutcome.STOPPED and not was_told):
+        if is_failure and trial.n_reports == 0 and error and not self.has_success:
+            self.start_failures.setdefault(last_line(error), set()).add(trial.index)
+        if event.outcome is AttemptOutcome.LOST or (
+            event.outcome is AttemptOutcome.STOPPED and not was_told and not is_given_up
+        ):
             self.n_lost_in_a_row[trial.index] = self.n_lost_in_a_row.get(trial.index, 0) + 1
         self._set(
             trial.index,
             ended_at=event.at,
-            error=event.error if event.error is not None else trial.error,
+            error=error if error is not None else trial.error,
             n_failures=trial.n_failures + is_failure,
             n_losses=trial.n_losses + (event.outcome is AttemptOutcome.LOST),
             n_preemptions=trial.n_preemptions + (event.outcome is AttemptOutcome.PREEMPTED),
@@ -338,7 +346,23 @@ class ExperimentState:
         """The final or paused state that a running attempt was told to leave its trial in; None if it may go on."""
         told, stop = self.answered.get(index), self.stopping.get(index)
         status = told.status if told is not None else stop.status_after if stop is not None else None
-        return None if status in (TrialStatus.INTERRUPTED, TrialStatus.PENDING) else status
+        return None if status in _NO_END else status
+
+    def is_given_up(self, event: AttemptEnded) -> bool:
+        """Whether the attempt was told to end because it had failed, and did not come to its end by itself."""
+        told, stop = self.answered.get(event.trial), self.stopping.get(event.trial)
+        if told is not None:
+            return told.status is TrialStatus.FAILED
+        is_late = event.outcome is AttemptOutcome.RETURNED
+        return stop is not None and stop.status_after is TrialStatus.FAILED and not is_late
+
+    def error_of(self, event: AttemptEnded) -> str | None:
+        """What the attempt's error is: for one that was given up, also why; before its end is concluded."""
+        if not self.is_given_up(event):
+            return event.error
+        told, stop = self.answered.get(event.trial), self.stopping.get(event.trial)
+        reason = told.decision.words() if told is not None else stop.reason if stop is not None else ""
+        return f"{event.error.rstrip()}\n{reason}" if event.error else reason
 
     def _note_success(self) -> None:
         self.has_success = True
