@@ -152,10 +152,12 @@ class _Player:
         target, victims = self._victims(driver, kill_plan)
         tree = {member for pid in victims for member in tree_of(pid)}
         kill(victims)
-        if target in (Target.TRIAL, Target.TRIALS):
+        if target in (Target.TRIAL, Target.TRIALS, Target.ALL):
             self._listener.listen()
             trials = {start.pid: start.trial for start in self._listener.starts}
-            self._killed.update(trials[pid] for pid in victims)
+            # Of `ALL`, the driver may have heard of the end of those that went before it: one kill comes after another.
+            heard = victims[: victims.index(driver.pid)] if target is Target.ALL else victims
+            self._killed.update(trials[pid] for pid in heard if pid in trials)
         return target, set(victims), tree
 
     def _victims(self, driver: Driver, kill_plan: Kill) -> tuple[Target, list[int]]:

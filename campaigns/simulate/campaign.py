@@ -26,6 +26,7 @@ from tunesmith.runner.loop import Loop
 from tunesmith.runner.suggester import InlineSuggester
 
 _MAX_SESSIONS = 60
+_MAX_PASSES = 20_000
 logging.getLogger("tunesmith").setLevel(logging.CRITICAL)  # searchers that fail are part of the play
 
 
@@ -163,6 +164,8 @@ class Campaign:
     def _check_pass(self, driver: _Driver) -> None:
         checks.check_pass(driver.experiment, self.witness)
         self._n_passes += 1
+        if self._n_passes > _MAX_PASSES:
+            raise Violation("the experiment does not end", f"{_MAX_PASSES} passes")
         self.world.counts["passes"] += 1
         if self._n_passes % 61 == self.plan.seed % 61:
             self.world.counts["replays compared"] += 1

@@ -24,10 +24,6 @@ class _OracleRung:
     def finite(self) -> list[float]:
         return [score for score in self.scores.values() if math.isfinite(score)]
 
-    @property
-    def n_usable(self) -> int:
-        return len(self.finite) + sum(score == math.inf for score in self.scores.values())
-
 
 class Oracle:
     """The decisions of one experiment, report by report in the log's order."""
@@ -76,12 +72,11 @@ class Oracle:
         return Verdict.CONTINUE if is_kept else Verdict.STOP
 
     def _is_kept(self, rung: _OracleRung, score: float) -> bool:
-        factor, is_worst = self._plan.reduction_factor, math.isnan(score) or score == -math.inf
-        if is_worst and rung.n_usable:
+        factor, is_worst = self._plan.reduction_factor, not math.isfinite(score)
+        if is_worst and rung.finite:
             return False
         if self._plan.scheduler == "rank":
-            seen = [other for other in rung.scores.values() if not math.isnan(other)]
-            n_better = rung.n_usable if is_worst else sum(other > score for other in seen)
+            n_better = len(rung.finite) if is_worst else sum(other > score for other in rung.finite)
             return n_better + 1 <= (len(rung.scores) + 1) // factor
         if is_worst or not rung.finite:
             return True

@@ -199,6 +199,9 @@ def draw_plan(seed: int) -> Plan:
 
 
 def _draw_options(rng: Random) -> dict[str, Any]:
+    max_failures = rng.choice((0, 1, 2, 3, -1))
+    # Shorter than some steps take: with endless retries such a trial would never end.
+    shortest_s = 2.0 if max_failures >= 0 else 7.0
     return {
         "resources": rng.choice(
             (
@@ -213,12 +216,12 @@ def _draw_options(rng: Random) -> dict[str, Any]:
         "max_concurrent_trials": rng.choice((None, None, 1, 2, 3)),
         "time_budget_s": rng.choice((None, None, None, rng.uniform(5.0, 60.0))),
         "max_total_steps": rng.choice((None, None, None, rng.randint(5, 60))),
-        "max_failures": rng.choice((0, 1, 2, 3, -1)),
+        "max_failures": max_failures,
         "fail_fast": rng.random() < 0.05,
         "n_alike_failures": rng.choice((3, 100, 100)),
         "grace_s": rng.choice((0.5, 10.0)),
-        "first_report_timeout_s": rng.choice((None, None, 4.0, 60.0)),
-        "report_timeout_s": rng.choice((None, None, 2.0, 30.0)),
+        "first_report_timeout_s": rng.choice((None, None, shortest_s, 60.0)),
+        "report_timeout_s": rng.choice((None, None, shortest_s, 30.0)),
         "checkpoint_policy": rng.choice(
             (
                 CheckpointPolicy(),

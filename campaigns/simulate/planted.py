@@ -269,7 +269,7 @@ def _row_before_rename() -> list[Patch]:
 def _nan_in_rung() -> list[Patch]:
     def add(self: Rung, score: float) -> None:
         if math.isinf(score):
-            self.n_best, self.n_worst = self.n_best + (score > 0), self.n_worst + (score < 0)
+            self.n_worst += 1
         else:
             insort(self.scores, score)
 

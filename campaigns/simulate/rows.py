@@ -57,7 +57,7 @@ class Row:
     def best(self, mode: Mode) -> tuple[float | None, int | None]:
         """The best value that is not superseded, and its step; NaN is none, the first of equals counts."""
         usable = [(mode.as_loss(m["score"]), step, m["score"]) for _, step, m in self.results]
-        usable = [entry for entry in usable if not math.isnan(entry[0])]
+        usable = [entry for entry in usable if math.isfinite(entry[0])]
         if not usable:
             return None, None
         _, step, value = min(usable, key=lambda entry: entry[:2])

@@ -62,7 +62,7 @@ def test_rank_is_one_more_than_the_number_of_strictly_better_ones(seen, newcomer
         rung.add(score)
 
     def worth(score):
-        return -math.inf if math.isnan(score) else score
+        return score if math.isfinite(score) else -math.inf
 
     assert rung.n_seen == len(seen)
     assert rung.rank_of(newcomer) == 1 + sum(worth(score) > worth(newcomer) for score in seen)

@@ -293,7 +293,7 @@ def best_by_last_report(view: ProgressView, metric: str, mode: str) -> Best | No
     sign = 1 if mode == "min" else -1
     for trial in view.trials:
         value = last_value(trial, metric)
-        if value is not None and not math.isnan(value) and (found is None or sign * value < sign * found[0]):
+        if value is not None and math.isfinite(value) and (found is None or sign * value < sign * found[0]):
             found = (value, trial)
     if found is None:
         return None

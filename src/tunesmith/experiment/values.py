@@ -11,20 +11,21 @@ from tunesmith.trial import Mode, Objective, Trial, metric_value
 
 
 def best_after(objective: Objective | None, trial: Trial, report: TrialReported) -> tuple[float | None, int | None]:
-    """The trial's best value and its step, this report included; NaN is never the best."""
+    """The trial's best value and its step, this report included; what is not finite is never the best (F3)."""
     if objective is None:
         return trial.best_value, trial.best_step
     best = trial.best_value
     value = metric_value(report.metrics, report.step, report.time_total_s, objective.metrics[0])
-    if value is None or math.isnan(value) or (best is not None and not objective.modes[0].is_better(value, best)):
+    if value is None or not math.isfinite(value):
         return best, trial.best_step
-    return value, report.step
+    is_better = best is None or objective.modes[0].is_better(value, best)
+    return (value, report.step) if is_better else (best, trial.best_step)
 
 
 def checkpoint_score(
     policy: CheckpointPolicy, objective: Objective | None, metrics: Mapping[str, float], step: int, time_total_s: float
 ) -> float | None:
-    """What retention ranks a checkpoint by, smaller is better; None where the metric is missing or NaN."""
+    """What retention ranks a checkpoint by, smaller is better; None where the metric is missing or not finite."""
     if policy.score_metric is not None:
         metric, mode = policy.score_metric, policy.score_mode
     elif objective is not None:
@@ -32,7 +33,7 @@ def checkpoint_score(
     else:
         metric, mode = "training_iteration", Mode.MAX
     value = metric_value(metrics, step, time_total_s, metric)
-    return None if value is None or math.isnan(value) else mode.as_loss(value)
+    return None if value is None or not math.isfinite(value) else mode.as_loss(value)
 
 
 def is_same(left: Mapping[str, float], right: Mapping[str, float] | None) -> bool:

@@ -168,8 +168,8 @@ class AsyncHyperBandScheduler:
 
     def _judge(self, arrival: _Arrival) -> Decision:
         rung = self._brackets[arrival.bracket][arrival.rung]
-        is_worst = math.isnan(arrival.score) or arrival.score == -math.inf
-        if is_worst and rung.n_usable:
+        is_worst = not math.isfinite(arrival.score)
+        if is_worst and rung.scores:
             return self._stop(_NOT_A_NUMBER, arrival, cutoff=None, n_kept=None)
         if self._first_arrivals is FirstArrivals.RANK:
             n_kept = keep_count(rung.n_seen + 1, self._reduction_factor)

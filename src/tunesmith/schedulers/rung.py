@@ -55,39 +55,31 @@ class Rung:
 
     level: float
     scores: list[float] = field(default_factory=list)  #: finite, ascending
-    n_best: int = 0  #: infinite scores: better than all of `scores`
-    n_worst: int = 0  #: NaN and minus infinity: worse than all of `scores`
+    n_worst: int = 0  #: NaN and infinities of either sign: worse than all of `scores`
 
     @property
     def n_seen(self) -> int:
         """How many trials were seen here."""
-        return self.n_usable + self.n_worst
-
-    @property
-    def n_usable(self) -> int:
-        """How many of them had a value that others can be compared with."""
-        return len(self.scores) + self.n_best
+        return len(self.scores) + self.n_worst
 
     def add(self, score: float) -> None:
         """Record a trial's score."""
         if math.isfinite(score):
             insort(self.scores, score)
-        elif score > 0:
-            self.n_best += 1
         else:
             self.n_worst += 1
 
     def rank_of(self, score: float) -> int:
-        """1 + the number of trials seen here that are strictly better; equals share the better rank, NaN is last."""
-        if math.isnan(score) or score == -math.inf:
-            return self.n_usable + 1
-        if score == math.inf:
-            return 1
-        return 1 + self.n_best + len(self.scores) - bisect_right(self.scores, score)
+        """1 + the number of trials seen here that are strictly better; equals share the better rank, what is not
+        finite is last.
+        """
+        if not math.isfinite(score):
+            return len(self.scores) + 1
+        return 1 + len(self.scores) - bisect_right(self.scores, score)
 
     def n_at_least(self, score: float) -> int:
         """How many trials seen here have this finite score or a better one."""
-        return self.n_best + len(self.scores) - bisect_left(self.scores, score)
+        return len(self.scores) - bisect_left(self.scores, score)
 
     def cutoff(self, reduction_factor: float) -> float | None:
         """The score that separates the top 1/reduction_factor of the finite ones; None where there are none."""
