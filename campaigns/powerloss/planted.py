@@ -12,7 +12,8 @@ from unittest.mock import patch
 import apsw
 
 from campaigns.powerloss.recorder import Timer
-from tunesmith.stores import sqlite
+from tunesmith.stores import SqliteStore, sqlite
+from tunesmith.stores.mark import wal_salt
 from tunesmith.trialside import checkpoint
 
 
@@ -28,11 +29,12 @@ class Bug(Enum):
     NO_PARENT_SYNC = "no fsync of the checkpoint's parent"
     ROW_BEFORE_RENAME = "checkpoint row committed before the rename"
     EARLY_DELETION = "old checkpoint deleted before the row is on the disk"
+    EARLY_MARK = "the mark says what is not on the disk yet"
 
     @property
     def durability(self) -> str | None:
         """Which durability the workload must have for the bug to matter; None: any."""
-        if self in (Bug.NO_SECOND_SYNC, Bug.NO_TIMER, Bug.EARLY_DELETION):
+        if self in (Bug.NO_SECOND_SYNC, Bug.NO_TIMER, Bug.EARLY_DELETION, Bug.EARLY_MARK):
             return "normal"
         return "full" if self in (Bug.NO_FULL_SYNC, Bug.SYNCHRONOUS_OFF) else None
 
@@ -62,7 +64,17 @@ def _patches(bug: Bug | None) -> list[tuple[Any, str, Any]]:
         return [(checkpoint, "_sync", _sync_but_trial_folder(checkpoint._sync))]
     if bug is Bug.EARLY_DELETION:
         return [(sqlite, "_must_sync", lambda batch: False)]
+    if bug is Bug.EARLY_MARK:
+        return [(SqliteStore, "_sync_later", _marking_first(SqliteStore._sync_later))]
     return []
+
+
+def _marking_first(sync_later: Callable[[SqliteStore], None]) -> Callable[[SqliteStore], None]:
+    def call(store: SqliteStore) -> None:
+        store._write_mark(store._seq, wal_salt(store.path))
+        sync_later(store)
+
+    return call
 
 
 def _full_is_normal(word: str) -> str:

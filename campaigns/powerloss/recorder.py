@@ -26,7 +26,7 @@ from campaigns.powerloss.disk import ROOT, Create, Mark, Op, Remove, Rename, Syn
 
 VFS_NAME = "powerloss"
 BASE_VFS = "unix"
-_HOOKED = ("open", "mkdir", "link", "rename", "replace", "unlink", "remove", "rmdir")
+_HOOKED = ("open", "write", "mkdir", "link", "rename", "replace", "unlink", "remove", "rmdir")
 _JOURNALS = apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_WAL
 
 
@@ -99,7 +99,7 @@ class Recorder:
         self._names: dict[int, dict[str, int]] = {ROOT: {}}  #: the names of each folder
         self._inodes: dict[int, int] = {ROOT: self.top.stat().st_ino}
         self._nodes: dict[int, int] = {self._inodes[ROOT]: ROOT}  #: by inode
-        self._contents: dict[int, bytes] = {}  #: of plain files: not the database's
+        self._contents: dict[int, bytes] = {}  #: of plain files: not of those that SQLite writes
         self._n_nodes = 0
 
     def add(self, op: Op) -> None:
@@ -143,7 +143,7 @@ class Recorder:
             child = known[name]
             if child in self._names:
                 self._scan_folder(child, path / name)
-            elif "experiment.db" not in name:
+            elif "experiment.db" not in name or name.endswith("-mark"):
                 self._scan_file(child, path / name)
 
     def _is_same(self, entry: os.DirEntry[str] | None, node: int) -> bool:

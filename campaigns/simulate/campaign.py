@@ -182,12 +182,12 @@ class Campaign:
             self.world.disk.root.lose_power(self.world.rng)
 
     def _goes_on(self, driver: _Driver) -> bool:
-        """Whether the experiment is resumed: after an interrupt always, after a failure a few times."""
+        """Whether the experiment is resumed: after an interrupt always, after a failure or a budget a few times."""
         ending = self.witness.ending
         if ending is None or not ending.why.is_resumable:
             return False
         self.world.counts[f"sessions that ended {ending.why.value}"] += 1
-        return ending.why.value == "interrupted" or self.world.counts["sessions that ended failed"] <= 3
+        return ending.why.value == "interrupted" or self.world.counts[f"sessions that ended {ending.why.value}"] <= 2
 
     def _aim(self, driver: _Driver) -> None:
         """Choose how this driver ends, while there are crashes left."""

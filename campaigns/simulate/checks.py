@@ -83,7 +83,7 @@ def _check_slots(experiment: Experiment, witness: Witness) -> None:
 def _check_idle_slots(witness: Witness) -> None:
     """No slot is free while a trial could start, and the searcher is asked while trials are missing."""
     plan, now = witness.plan, witness.handled_at
-    if witness.ending is not None or plan.scheduler == "synchronous" or not _has_room(witness):
+    if witness.ending is not None or witness.is_tripped or plan.scheduler == "synchronous" or not _has_room(witness):
         return
     ready = [i for i, row in enumerate(witness.rows) if row.status is TrialStatus.PENDING and row.not_before <= now]
     require(not ready, "a slot idles", f"trials {ready} could start")

@@ -27,6 +27,8 @@ _ROWS = {
     "appends refused": "  whose disk refused an append",
     "sessions that ended interrupted": "  that were interrupted, and resumed",
     "sessions that ended failed": "  that ended because of failures",
+    "sessions that ended time budget": "  that ended because of a time budget",
+    "sessions that ended step budget": "  that ended because of a step budget",
     "interrupts": "interrupts posted",
     "second presses": "  with a second press",
     "attempts with a fault": "attempts with a fault",

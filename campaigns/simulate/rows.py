@@ -11,7 +11,8 @@ from tunesmith.resources import Placement
 from tunesmith.spec import ExperimentSpec
 from tunesmith.trial import AttemptOutcome, Mode, TrialStatus
 
-MAX_LOSSES = 3  #: in a row, before a trial counts as failed
+MAX_LOSSES = 3  #: without coming further, before a trial counts as failed
+MAX_CRASHES = 1  #: further attempts after deaths by a signal
 
 _STATUS_AFTER = {
     Verdict.COMPLETE: TrialStatus.COMPLETED,
@@ -39,7 +40,10 @@ class Row:
     is_node_lost: bool = False
     is_left_over: bool = False  #: it had been told to end by a driver that is gone
     n_failures: int = 0
-    n_lost_in_a_row: int = 0
+    n_crashes: int = 0  #: of these, by a signal
+    n_reports: int = 0  #: superseded ones included
+    n_lost: int = 0  #: since it last came further
+    lost_at: int = -1  #: the highest step that any of these had reached
     not_before: float = -math.inf
     heard_at: float = math.inf  #: when the running attempt started or last reported; infinity if it does not count
     has_reported: bool = False  #: the running attempt
@@ -86,6 +90,14 @@ class Row:
         is_watched = self.told is None and self.stop is None and limit_s is not None
         return self.heard_at + limit_s if is_watched and limit_s is not None else math.inf
 
+    def count_loss(self) -> None:
+        """Its attempt vanished."""
+        self.n_lost, self.lost_at = self.n_lost + 1, max(self.lost_at, self.step)
+
+    def forgive_losses(self) -> None:
+        """It came further, is over, or another driver begins."""
+        self.n_lost, self.lost_at = 0, -1
+
     def forget_attempt(self) -> None:
         """Nothing is left of the attempt that ran."""
         self.placement, self.started_from = None, None
@@ -102,6 +114,7 @@ def status_after_end(row: Row, max_failures: int) -> TrialStatus:
     if outcome is AttemptOutcome.RETURNED:
         return TrialStatus.COMPLETED
     if outcome in (AttemptOutcome.LOST, AttemptOutcome.PREEMPTED, AttemptOutcome.STOPPED):
-        return TrialStatus.FAILED if row.n_lost_in_a_row > MAX_LOSSES else TrialStatus.PENDING
-    n_allowed = 1 if outcome is AttemptOutcome.SIGNALLED and max_failures != 0 else max_failures
-    return TrialStatus.PENDING if n_allowed < 0 or row.n_failures <= n_allowed else TrialStatus.FAILED
+        return TrialStatus.FAILED if row.n_lost > MAX_LOSSES else TrialStatus.PENDING
+    if outcome is AttemptOutcome.SIGNALLED and row.n_crashes > MAX_CRASHES:
+        return TrialStatus.FAILED
+    return TrialStatus.PENDING if max_failures < 0 or row.n_failures <= max_failures else TrialStatus.FAILED

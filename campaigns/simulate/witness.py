@@ -39,7 +39,6 @@ from tunesmith.events import (
 )
 from tunesmith.trial import TrialStatus
 
-_BUDGETS = (EndReason.TIME_BUDGET, EndReason.STEP_BUDGET, EndReason.STOPPER)
 #: The commands that somebody acts on; the others are said by being recorded.
 _CARRIED_OUT = (Suggest, StartAttempt, AnswerReport, StopAttempt, DeleteCheckpoint)
 _SLACK_S = 1e-5
@@ -61,7 +60,8 @@ class Witness:
         self.began_at = 0.0  #: of the session
         self.handled_at = 0.0  #: when the driver last looked at the time; a slow disk may have taken long since
         self.interrupt_level = 0
-        self.n_conclusions_failed = 0
+        self.has_success = False  #: in this session
+        self.start_failures: dict[str, set[int]] = {}  #: error -> who failed with it before any report
         self._report: TrialReported | ReportRefused | CheckpointSaved | None = None  #: to be answered next
         self._to_carry_out: list[Command] = []  #: committed in the last pass, not yet carried out
         #: Attempts that the driver started and has not heard the end of: what its slots must be taken by.
@@ -153,9 +153,11 @@ class Witness:
     def _session_started(self, record: SessionStarted) -> None:
         require(record.epoch > self.epoch, "epochs do not grow", f"{record.epoch} after {self.epoch}")
         self.epoch, self.ending, self.request, self.last_answer = record.epoch, None, None, None
-        self.interrupt_level = 0
+        self.interrupt_level, self.has_success = 0, False
+        self.start_failures.clear()
         for index, row in enumerate(self.rows):
-            row.not_before, row.n_lost_in_a_row = -math.inf, 0
+            row.not_before = -math.inf
+            row.forgive_losses()
             if row.status is TrialStatus.INTERRUPTED:
                 self._set(index, TrialStatus.PENDING)
             elif row.status is TrialStatus.RUNNING:
@@ -189,6 +191,7 @@ class Witness:
     def _start_attempt(self, record: StartAttempt) -> None:
         row = self._row(record)
         is_startable = row.status in (TrialStatus.PENDING, TrialStatus.PAUSED) and self.ending is None
+        require(not self.is_tripped, "a start though all fail alike", f"{record}")
         require(is_startable, "a start of a trial that cannot start", f"{record}, {row}, {self.ending}")
         require(record.attempt == row.attempt + 1, "attempts are not counted", f"{record} after {row.attempt}")
         require(row.not_before <= self.clock.now() + _SLACK_S, "a start before its time", f"{record}, {row}")
@@ -228,9 +231,16 @@ class Witness:
         is_true = really is not None and really.outcome is record.outcome
         require(is_true or bool(self.ledger.lost_nodes), "an end that was none", f"{record}, really {really}")
         row.ended = record
-        row.n_failures += row.is_given_up() or (record.outcome.is_failure and row.status_told() is None)
+        is_failure = row.is_given_up() or (record.outcome.is_failure and row.status_told() is None)
+        row.n_failures += is_failure
         if record.outcome.value == "LOST" or (record.outcome.value == "STOPPED" and row.status_told() is None):
-            row.n_lost_in_a_row += 1
+            row.count_loss()
+        row.n_crashes += is_failure and record.outcome.value == "SIGNALLED"
+        if record.outcome.value == "RETURNED" and not row.is_given_up():
+            self._note_success()
+        elif is_failure and row.n_reports == 0 and not self.has_success:
+            line = row.stop.reason if row.is_given_up() and row.stop else (record.error or "").splitlines()[-1]
+            self.start_failures.setdefault(line, set()).add(record.trial)
         allowed = self.plan.spec.max_failures
         text = f"trial {record.trial} failed {row.n_failures} times, allowed are {allowed} and one more"
         require(allowed < 0 or row.n_failures <= allowed + 1, "more failures than allowed", text)
@@ -240,7 +250,7 @@ class Witness:
         for row in self.rows:
             if row.status is TrialStatus.RUNNING and row.placement and row.placement.node == record.node:
                 row.is_node_lost = True
-                row.n_lost_in_a_row += 1
+                row.count_loss()
 
     def _conclude_attempt(self, record: ConcludeAttempt) -> None:
         row = self._row(record)
@@ -249,16 +259,16 @@ class Witness:
         require(expected is not None, "a conclusion about nothing", f"{record}, {row}")
         require(record.status is expected, "a trial in another state than its facts imply", f"{record}: {expected}")
         is_over = record.status is not TrialStatus.PENDING and record.status is not TrialStatus.PAUSED
-        row.n_lost_in_a_row = 0 if is_over else row.n_lost_in_a_row
+        if is_over:
+            row.forgive_losses()
         row.not_before = -math.inf if record.not_before is None else record.not_before
         row.forget_attempt()
         self._set(record.trial, record.status)
 
     def _expected_status(self, row: Row) -> TrialStatus | None:
-        is_ending_by_budget = self.ending is not None and self.ending.why in _BUDGETS
         if row.status is TrialStatus.PAUSED:
             is_by_scheduler = self.ending is None and self.plan.scheduler == "synchronous"
-            return TrialStatus.STOPPED if is_ending_by_budget or is_by_scheduler else None
+            return TrialStatus.STOPPED if is_by_scheduler else None
         if row.status is not TrialStatus.RUNNING:
             return None
         if row.ended is None and not row.is_node_lost and not row.is_left_over:
@@ -267,20 +277,23 @@ class Witness:
         told = row.status_told()
         if told is None or told is TrialStatus.FAILED or (returned and row.told is None):
             return status_after_end(row, self.plan.spec.max_failures)
-        return TrialStatus.STOPPED if told is TrialStatus.PAUSED and is_ending_by_budget else told
+        return told
 
     # ------------------------------------------------------------ rules: reports
 
     def _trial_reported(self, record: TrialReported) -> None:
         row = self._require_running(record)
         require(row.told is None, "a late report became a result", f"{record}: it was told {row.told}")
+        self._note_success()
+        row.n_reports += 1
+        if record.step > row.lost_at:
+            row.forgive_losses()
         really = self.ledger.reports.get((record.trial, record.attempt, record.step))
         require(really is not None and _same(really, record), "a result that nobody reported", f"{record}, {really}")
         text = f"{record} after step {row.step}"
         require(record.step == row.step + 1, "a step was skipped or repeated", text)
         row.results.append((record.attempt, record.step, record.metrics))
         row.heard_at, row.has_reported = self.handled_at, True
-        row.n_lost_in_a_row = 0
         if record.checkpoint is not None:
             row.add_checkpoint(record.step, record.checkpoint)
         self.n_results += 1
@@ -370,9 +383,21 @@ class Witness:
 
     def _may_fail(self) -> bool:
         n_failed = sum(row.status is TrialStatus.FAILED for row in self.rows)
+        if self.is_tripped:
+            return not any(row.status is TrialStatus.RUNNING for row in self.rows)
         return n_failed > 0 or len(self.ledger.lost_nodes) == self.plan.n_nodes
 
     # ------------------------------------------------------------ helpers
+
+    @property
+    def is_tripped(self) -> bool:
+        """Whether so many trials failed alike at their start that nothing more is started for now."""
+        n_alike = max(map(len, self.start_failures.values()), default=0)
+        return n_alike >= self.plan.spec.n_alike_failures
+
+    def _note_success(self) -> None:
+        self.has_success = True
+        self.start_failures.clear()
 
     def _set(self, index: int, status: TrialStatus) -> None:
         self.rows[index].status = status

@@ -64,7 +64,7 @@ class EndReason(StrEnum):
     @property
     def is_resumable(self) -> bool:
         """Whether what was running goes on when the experiment is resumed."""
-        return self in (EndReason.INTERRUPTED, EndReason.FAILED)
+        return self not in (EndReason.FINISHED, EndReason.EXHAUSTED, EndReason.STOPPER)
 
 
 class _Record(msgspec.Struct, frozen=True, tag_field="type", tag=True):
@@ -99,6 +99,7 @@ class ConfigsSuggested(Event, frozen=True):
     is_exhausted: bool = False  #: there will be no further config
     cpu_s: float = 0.0
     note: str | None = None  #: e.g. that a fallback answered, and why
+    error: str | None = None  #: of an exhausted one: the space itself cannot be sampled, and why
 
 
 class AttemptStarted(Event, frozen=True):
@@ -204,13 +205,14 @@ class AnswerReport(Command, frozen=True, gc=False):
 
 
 class StopAttempt(Command, frozen=True):
-    """End an attempt by the stop ladder, beginning with its next report."""
+    """End an attempt by the stop ladder, beginning with its next report. An attempt on a longer ladder is hurried."""
 
     trial: int
     attempt: int
     reason: str
     status_after: TrialStatus = TrialStatus.STOPPED
     is_immediate: bool = False  #: skip the ladder's patient steps
+    grace_s: float | None = None  #: until SIGKILL; None: the experiment's
 
 
 class ConcludeAttempt(Command, frozen=True):

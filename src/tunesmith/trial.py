@@ -106,7 +106,7 @@ TRANSITIONS: dict[TrialStatus, frozenset[TrialStatus]] = {
     ),
     TrialStatus.INTERRUPTED: frozenset({TrialStatus.PENDING}),
     TrialStatus.FAILED: frozenset({TrialStatus.PENDING}),
-    TrialStatus.INVALID: frozenset(),
+    TrialStatus.INVALID: frozenset({TrialStatus.PENDING}),
     TrialStatus.COMPLETED: frozenset(),
     TrialStatus.STOPPED: frozenset(),
 }
@@ -123,6 +123,7 @@ class AttemptOutcome(StrEnum):
     LOST = "LOST"  #: its process or node vanished
     PREEMPTED = "PREEMPTED"
     INVALID = "INVALID"  #: the trainable refused the config
+    NO_CHECKPOINT = "NO_CHECKPOINT"  #: it was never begun: the checkpoint to start from is gone
 
     @property
     def is_failure(self) -> bool:

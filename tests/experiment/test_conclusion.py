@@ -7,6 +7,7 @@ import pytest
 from tunesmith.events import ConcludeAttempt, Decision, EndReason, NodeLost, Verdict
 from tunesmith.resources import Node
 from tunesmith.schedulers import FIFOScheduler
+from tunesmith.stoppers import NoopStopper
 from tunesmith.trial import AttemptOutcome, TrialStatus
 
 from .world import World, of, started
@@ -52,6 +53,17 @@ def test_an_attempt_that_was_told_nothing(outcome, status):
     assert conclusion(world.end(0, outcome, error="E: e")).status is status
 
 
+@pytest.mark.parametrize(("n_reports", "reason"), [(0, "returned without any report"), (2, "returned")])
+def test_the_reason_of_a_return_says_whether_anything_was_reported(n_reports, reason):
+    """F5."""
+    world = one()
+    for step in range(1, n_reports + 1):
+        world.report(0, step)
+    found = conclusion(world.end(0))
+    assert (found.status, found.reason) == (T.COMPLETED, reason)
+    assert world.trials[0].reason == reason
+
+
 @pytest.mark.parametrize("outcome", list(OUT))
 @pytest.mark.parametrize(
     ("verdict", "status"),
@@ -78,13 +90,27 @@ def test_an_attempt_that_was_interrupted_goes_on_at_a_resume_unless_it_returned(
 
 
 @pytest.mark.parametrize("is_answered", [False, True])
-def test_an_attempt_that_a_budget_ends_is_stopped(is_answered):
+def test_an_attempt_that_a_budget_ends_goes_on_with_a_further_budget(is_answered):
     world = one(time_budget_s=10.0)
     world.handle(at=20.0)
     if is_answered:
         world.report(0, 1)
     found = conclusion(world.end(0, OUT.STOPPED))
-    assert (found.status, found.reason) == (T.STOPPED, "the time budget of 10 s is used up")
+    assert (found.status, found.reason) == (T.INTERRUPTED, "the time budget of 10 s is used up")
+    assert world.resumed().status() == "RU"
+
+
+def test_an_attempt_that_a_stopper_ends_with_the_experiment_is_stopped():
+    class Enough(NoopStopper):
+        def should_end(self):
+            return "it is enough"
+
+    world = World(n_slots=1, n_trials=1, stopper=Enough)
+    world.begin()
+    world.handle()
+    if world.state.running:
+        world.end(0, OUT.STOPPED)
+    assert world.ending.why is EndReason.STOPPER
 
 
 def test_what_the_scheduler_stopped_before_an_interrupt_stays_stopped():
@@ -96,12 +122,12 @@ def test_what_the_scheduler_stopped_before_an_interrupt_stays_stopped():
     assert conclusion(world.end(0, OUT.STOPPED)).status is T.STOPPED
 
 
-@pytest.mark.parametrize("verdict", [Verdict.PAUSE, Verdict.CLONE])
-def test_nothing_is_paused_or_queued_when_a_budget_is_used_up(verdict):
+@pytest.mark.parametrize(("verdict", "status"), [(Verdict.PAUSE, T.PAUSED), (Verdict.CLONE, T.INTERRUPTED)])
+def test_nothing_is_queued_when_a_budget_is_used_up(verdict, status):
     world = one(verdict, time_budget_s=10.0)
     world.report(0, 1, checkpoint="c1")
     world.handle(at=20.0)
-    assert conclusion(world.end(0, OUT.STOPPED)).status is T.STOPPED
+    assert conclusion(world.end(0, OUT.STOPPED)).status is status
 
 
 def test_a_pause_before_an_interrupt_stays_a_pause():
@@ -168,7 +194,7 @@ def test_a_failure_message_is_the_last_line_of_the_traceback():
 # ---------------------------------------------------------------- losses
 
 
-def test_the_first_loss_costs_no_wait_and_the_fourth_in_a_row_fails_the_trial():
+def test_the_first_loss_costs_no_wait_and_the_fourth_fails_a_trial_that_comes_no_further():
     world = one()
     waits = []
     while world.trials[0].status is T.RUNNING:
@@ -177,7 +203,7 @@ def test_the_first_loss_costs_no_wait_and_the_fourth_in_a_row_fails_the_trial():
         world.handle(at=world.now + 60.0)
     assert [wait and round(wait, 3) for wait in waits] == [None, 0.5, 1.0, None]
     assert world.trials[0].status is T.FAILED
-    assert world.trials[0].reason == "lost 4 times in a row: killed"
+    assert world.trials[0].reason == "lost 4 times without coming further: killed"
     assert world.trials[0].n_failures == 0
 
 
@@ -188,6 +214,36 @@ def test_a_result_in_between_forgives_losses():
         world.end(0, OUT.LOST)
         world.handle(at=world.now + 60.0)
     assert (world.trials[0].status, world.trials[0].n_losses) == (T.RUNNING, 11)
+
+
+def test_a_trial_that_is_lost_at_the_same_step_again_and_again_fails():
+    """Regression: the report before each loss forgave it, and the trial ran for ever."""
+    world = one()
+    for _ in range(4):
+        world.report(0, 1)
+        world.end(0, OUT.LOST)
+        world.handle(at=world.now + 60.0)
+    assert (world.trials[0].status, world.trials[0].n_losses) == (T.FAILED, 4)
+
+
+def test_fail_fast_counts_a_trial_that_was_lost_too_often():
+    world = one(fail_fast=True)
+    while world.state.running:
+        world.end(0, OUT.LOST)
+        world.handle(at=world.now + 60.0)
+    assert world.ending.why is EndReason.FAILED
+    assert world.ending.detail.startswith("trial 0 failed and fail_fast is set: lost 4 times")
+
+
+def test_a_crash_is_tried_again_once_however_many_exceptions_there_were():
+    world = one(max_failures=10)
+    for outcome in (OUT.RAISED, OUT.RAISED, OUT.SIGNALLED, OUT.RAISED):
+        world.end(0, outcome, error="E: e")
+        world.handle(at=world.now + 60.0)
+    assert world.trials[0].status is T.RUNNING
+    world.end(0, OUT.SIGNALLED, error="killed by SIGSEGV")
+    assert (world.status(), world.trials[0].n_failures) == ("FA", 5)
+    assert world.trials[0].reason == "crashed twice, and is not tried again: killed by SIGSEGV"
 
 
 def test_preemptions_are_counted_apart_and_never_fail_a_trial():
@@ -239,7 +295,30 @@ def test_parallel_trials_that_all_fail_alike_end_it_too():
     world.begin()
     world.handle(*(world.ended(i, OUT.RAISED, error="ValueError: no") for i in range(8)))
     assert world.experiment.is_done
-    assert world.status() == "FA FA FA FA FA IN IN IN"
+    assert world.status() == "FA FA FA FA FA FA FA FA"
+
+
+@pytest.mark.parametrize("max_failures", [1, -1])
+def test_failures_that_are_alike_break_the_circuit_before_they_are_tried_again(max_failures):
+    world = World(n_slots=8, n_trials=100, max_failures=max_failures)
+    world.begin()
+    while world.state.running:
+        world.fail(min(world.state.running))
+    assert len([trial for trial in world.trials if trial.attempt > 1]) == 0
+    assert world.ending.why is EndReason.FAILED
+    assert world.experiment.is_done
+
+
+def test_trials_that_still_run_may_show_that_not_all_fail():
+    """Regression: small configs that fail at once ended the experiment under a large one that was fine."""
+    world = World(n_slots=6, n_trials=100)
+    world.begin()
+    for trial in range(1, 6):
+        assert len(started(world.fail(trial))) == (trial < 5), "after the fifth nothing more is started"
+    while world.state.running - {0}:
+        world.fail(max(world.state.running))
+    assert world.ending is None
+    assert len(started(world.report(0, 1))) == 5, "it reported: the others were to blame"
 
 
 def test_different_failures_do_not_end_it():

@@ -35,7 +35,7 @@ def test_no_trials_at_all_is_finished_at_once():
 # ---------------------------------------------------------------- budgets
 
 
-def test_the_time_budget_is_a_deadline_and_stops_what_runs():
+def test_the_time_budget_is_a_deadline_and_ends_what_runs():
     world = World(time_budget_s=100.0)
     world.begin()
     assert world.experiment.next_deadline() == pytest.approx(100.0)
@@ -47,7 +47,7 @@ def test_the_time_budget_is_a_deadline_and_stops_what_runs():
     assert not world.experiment.is_done
     world.handle(world.ended(0, AttemptOutcome.STOPPED), world.ended(1, AttemptOutcome.STOPPED))
     assert world.experiment.is_done
-    assert world.status() == "ST ST"
+    assert world.status() == "IN IN"
 
 
 def test_a_deadline_that_was_slept_through_ends_the_experiment_once():
@@ -87,7 +87,7 @@ def test_a_report_of_the_pass_that_ends_the_experiment_is_answered_first_and_sto
     records = world.report(0)
     assert records[1].decision.words() == "1 of 1 steps are reported"
     world.end(0, AttemptOutcome.STOPPED)
-    assert world.status() == "ST RU"
+    assert world.status() == "IN RU"
 
 
 class EndsAt(NoopStopper):
@@ -155,7 +155,7 @@ def test_an_interrupt_while_a_budget_ends_the_experiment_keeps_the_budgets_word(
     world.handle(at=2.0)
     world.interrupt(2)
     world.end(0, AttemptOutcome.STOPPED)
-    assert world.status() == "ST RU"
+    assert world.status() == "IN RU"
     assert world.ending.why is EndReason.TIME_BUDGET
 
 
@@ -183,7 +183,7 @@ def test_trials_that_never_got_a_slot_stay_pending_and_do_not_hold_up_the_end():
     world.handle(at=2.0)
     world.end(0, AttemptOutcome.STOPPED)
     assert world.experiment.is_done
-    assert world.status() == "ST PE PE PE PE"
+    assert world.status() == "IN PE PE PE PE"
 
 
 def test_an_attempt_whose_process_never_came_up_is_waited_for():
@@ -207,7 +207,7 @@ def test_nothing_is_remembered_of_attempts_that_are_over():
         world.handle(at=world.now + 60.0)
     state = world.state
     for left in (state.answered, state.stopping, state.ended, state.not_before, state.requests, state.in_use,
-                 state.n_lost_in_a_row, state.running, state.pending, state.paused):  # fmt: skip
+                 state.losses, state.running, state.pending, state.paused):  # fmt: skip
         assert not left
     assert state.pool.used().cpu == pytest.approx(0.0)
 

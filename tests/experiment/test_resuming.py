@@ -9,12 +9,14 @@ from tunesmith.events import (
     ConcludeAttempt,
     Decision,
     DeleteCheckpoint,
+    EndReason,
     SessionStarted,
     StartAttempt,
     Verdict,
 )
 from tunesmith.resources import Node
 from tunesmith.schedulers import ASHAScheduler, FIFOScheduler
+from tunesmith.spec import CheckpointPolicy
 from tunesmith.trial import AttemptOutcome
 
 from .pausing import Synchronous
@@ -102,14 +104,44 @@ def test_a_pause_that_was_recorded_holds_too():
     assert again.status() == "PA RU"
 
 
-def test_a_budgets_stop_that_was_recorded_holds_and_an_interrupt_goes_on():
-    for spec, status in (({"max_total_steps": 1}, "ST"), ({}, "RU")):
+def test_what_a_budget_or_an_interrupt_had_told_to_end_goes_on():
+    for spec in ({"max_total_steps": 1}, {}):
         world = World(n_slots=1, n_trials=1, **spec)
         world.begin()
         world.report(0, 1)
         if not spec:
             world.interrupt()
-        assert world.resumed(max_total_steps=None).status() == status
+        assert world.resumed(max_total_steps=None).status() == "RU"
+
+
+def test_with_fewer_samples_those_that_never_began_stay_where_they_are():
+    world = World(n_slots=2, n_trials=20, n_ahead=4)
+    world.begin()
+    world.interrupt()
+    for trial in (0, 1):
+        world.end(trial, AttemptOutcome.STOPPED)
+    again = world.resumed(n_trials=3)
+    assert again.status().split()[:4] == ["RU", "RU", "PE", "PE"]
+    for trial in (0, 1, 2):
+        again.end(trial)
+    assert again.ending.why is EndReason.FINISHED
+    assert set(again.status().split()[3:]) == {"PE"}
+
+
+def test_a_checkpoint_that_is_gone_gives_way_to_the_one_before_and_costs_no_failure():
+    world = World(n_slots=1, n_trials=1, checkpoint_policy=CheckpointPolicy(keep_all=True))
+    world.begin()
+    for step in (1, 2, 3):
+        world.report(0, step, checkpoint=f"c{step}")
+    again = world.resumed()
+    for expected in ("c2", "c1", None):
+        records = again.end(0, AttemptOutcome.NO_CHECKPOINT, error="The checkpoint to start from is gone.")
+        [start] = of(records, StartAttempt)
+        assert (start.checkpoint, start.start_step) == (expected, int(expected[1]) if expected else 0)
+    assert (again.trials[0].n_failures, again.trials[0].n_losses) == (0, 0)
+    replayed = again.new_experiment()
+    replayed.replay(again.log)
+    assert facts(replayed) == facts(again.experiment)
 
 
 @pytest.mark.parametrize(("verdict", "status"), [(Verdict.STOP, "ST"), (Verdict.COMPLETE, "CO"), (Verdict.PAUSE, "PA")])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunesmith.events import ConfigsSuggested, EndReason, Suggest
-from tunesmith.trial import AttemptOutcome
+from tunesmith.trial import AttemptOutcome, TrialStatus
 
 from .world import World, of, started
 
@@ -74,6 +74,18 @@ def test_an_endless_experiment_goes_on_until_it_is_told():
     assert world.ending is None
     world.interrupt()
     assert world.ending.why is EndReason.INTERRUPTED
+
+
+def test_a_trial_that_never_reported_is_over_and_without_a_value_in_what_the_searcher_is_told():
+    """F5."""
+    world = World(n_slots=2, n_trials=4)
+    world.begin()
+    world.report(1)
+    world.end(0)
+    world.end(1)
+    silent, other = world.experiment.history().trials[:2]
+    assert (silent.status, silent.n_reports, silent.best_value) == (TrialStatus.COMPLETED, 0, None)
+    assert (other.status, other.best_value) == (TrialStatus.COMPLETED, 1.0)
 
 
 # ---------------------------------------------------------------- Wait

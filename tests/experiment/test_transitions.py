@@ -13,7 +13,7 @@ from tunesmith.trial import TRANSITIONS, TrialStatus, check_transition
 
 P, R, Z, C, S, F, N, X = TrialStatus
 ALLOWED = [(P, t) for t in (R, S, N)] + [(R, t) for t in (P, Z, C, S, F, N, X)]
-ALLOWED += [(Z, t) for t in (P, R, C, S, N)] + [(N, P), (F, P)]
+ALLOWED += [(Z, t) for t in (P, R, C, S, N)] + [(N, P), (F, P), (X, P)]
 
 
 def state_in(status: TrialStatus) -> ExperimentState:

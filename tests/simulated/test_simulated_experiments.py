@@ -65,7 +65,7 @@ def test_the_time_budget_ends_the_experiment_at_its_second():
     found = simulate(fixed(100), n_trials=None, n_workers=2, time_budget_s=10.5)
     assert found.experiment.state.ending.why is EndReason.TIME_BUDGET
     assert found.clock.now() == pytest.approx(11.0)  # what runs is told at its next report
-    assert statuses(found) == {TrialStatus.STOPPED: 2}
+    assert statuses(found) == {TrialStatus.INTERRUPTED: 2}
 
 
 def test_every_suggestion_costs_its_virtual_time():
@@ -215,9 +215,8 @@ def test_a_space_that_cannot_be_sampled_ends_with_the_reason():
 
     found = simulate(fixed(1), space={"x": sample_from(broken)}, n_trials=3)
     ending = found.experiment.state.ending
-    assert ending.why is EndReason.EXHAUSTED
-    assert "random search failed too" in ending.detail
-    assert "in the lambda" in ending.detail
+    assert ending.why is EndReason.FAILED
+    assert ending.detail.startswith("sample_from of 'x' raised ZeroDivisionError: in the lambda")
 
 
 # ---------------------------------------------------------------- passes

@@ -10,20 +10,17 @@ from tunesmith.experiment.values import last_line
 from tunesmith.trial import AttemptOutcome, Trial, TrialStatus
 
 _MAX_LOSSES = 3  #: losses of one trial without a step in between, before it counts as failed
+_MAX_CRASHES = 1  #: further attempts after a death by a signal, where failures may be tried again at all
 _BACKOFF_S = 0.5  #: wait before the first retry; doubled for each further one
 _MAX_BACKOFF_S = 30.0
 
-#: How an end leaves the trials that it interrupts.
-_STATUS_AT_END = {
-    EndReason.TIME_BUDGET: TrialStatus.STOPPED,
-    EndReason.STEP_BUDGET: TrialStatus.STOPPED,
-    EndReason.STOPPER: TrialStatus.STOPPED,
-}
-
 
 def status_at_end(why: EndReason) -> TrialStatus:
-    """How this end leaves trials that run: STOPPED by a budget, else INTERRUPTED, to go on at a resume."""
-    return _STATUS_AT_END.get(why, TrialStatus.INTERRUPTED)
+    """How this end leaves trials that run: STOPPED by a stopper, else INTERRUPTED, to go on at a resume.
+
+    A budget is no judgement of the trial: with a further one it goes on.
+    """
+    return TrialStatus.INTERRUPTED if why.is_resumable else TrialStatus.STOPPED
 
 
 class Conclusion(NamedTuple):
@@ -48,6 +45,8 @@ def conclude(state: ExperimentState, event: AttemptEnded, now: float) -> Conclus
         return conclude_as_told(state, trial)
     if event.outcome is AttemptOutcome.INVALID:
         return Conclusion(TrialStatus.INVALID, last_line(event.error or "the trainable refused the config"))
+    if event.outcome is AttemptOutcome.NO_CHECKPOINT:
+        return Conclusion(TrialStatus.PENDING, event.error)
     if event.outcome in (AttemptOutcome.LOST, AttemptOutcome.PREEMPTED):
         return _after_loss(state, trial, event, now)
     if event.outcome is AttemptOutcome.STOPPED:  # killed by somebody who is not us, and did not say so
@@ -70,9 +69,10 @@ def conclude_as_told(state: ExperimentState, trial: Trial) -> Conclusion:
 
 def _after_loss(state: ExperimentState, trial: Trial, event: AttemptEnded, now: float) -> Conclusion:
     what = last_line(event.error or "its process vanished")
-    n_lost = state.n_lost_in_a_row.get(trial.index, 0)
+    n_lost = state.losses[trial.index].n if trial.index in state.losses else 0
     if n_lost > _MAX_LOSSES:
-        return Conclusion(TrialStatus.FAILED, f"lost {n_lost} times in a row: {what}")
+        line = f"lost {n_lost} times without coming further: {what}"
+        return Conclusion(TrialStatus.FAILED, line, ends_experiment=_fail_fast_words(state, trial, line))
     not_before = now + _backoff_s(n_lost - 1) if n_lost > 1 else None  # F45: a machine without room needs time
     return Conclusion(TrialStatus.PENDING, f"lost: {what}", not_before)
 
@@ -80,20 +80,19 @@ def _after_loss(state: ExperimentState, trial: Trial, event: AttemptEnded, now: 
 def _after_failure(state: ExperimentState, trial: Trial, event: AttemptEnded, now: float) -> Conclusion:
     spec = state.spec
     line = last_line(state.error_of(event) or event.outcome.value)
-    n_allowed = spec.max_failures
-    if event.outcome is AttemptOutcome.SIGNALLED and n_allowed != 0:
-        n_allowed = 1  # a crash of the interpreter repeats with an equal config (F16)
     n_failures = trial.n_failures - state.forgiven.get(trial.index, 0)
-    if n_allowed < 0 or n_failures <= n_allowed:
+    is_allowed = spec.max_failures < 0 or n_failures <= spec.max_failures
+    # A crash of the interpreter repeats with an equal config (F16).
+    is_crash_again = event.outcome is AttemptOutcome.SIGNALLED and state.n_crashes.get(trial.index, 0) > _MAX_CRASHES
+    if is_allowed and not is_crash_again:
         not_before = now + _backoff_s(n_failures)
         return Conclusion(TrialStatus.PENDING, f"retry after failure {trial.n_failures}: {line}", not_before)
-    why: str | None = None
-    n_alike = len(state.start_failures.get(line, ()))
-    if spec.fail_fast:
-        why = f"trial {trial.index} failed and fail_fast is set: {line}"
-    elif n_alike >= spec.n_alike_failures:
-        why = f"the first {n_alike} trials failed alike before any report: {line}"
-    return Conclusion(TrialStatus.FAILED, line, ends_experiment=why)
+    reason = f"crashed twice, and is not tried again: {line}" if is_allowed else line
+    return Conclusion(TrialStatus.FAILED, reason, ends_experiment=_fail_fast_words(state, trial, line))
+
+
+def _fail_fast_words(state: ExperimentState, trial: Trial, line: str) -> str | None:
+    return f"trial {trial.index} failed and fail_fast is set: {line}" if state.spec.fail_fast else None
 
 
 def _backoff_s(n: int) -> float:

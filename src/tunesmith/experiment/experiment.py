@@ -34,6 +34,7 @@ from tunesmith.events import (
     Verdict,
 )
 from tunesmith.experiment.conclusion import Conclusion, conclude, conclude_as_told, status_at_end
+from tunesmith.experiment.ending import due_ending, ending_of_idleness
 from tunesmith.experiment.judgement import Judgement, judge_nan, judge_report, with_anonymous_metric
 from tunesmith.experiment.retention import surplus_checkpoints
 from tunesmith.experiment.silence import SilenceWatch
@@ -62,12 +63,16 @@ class Experiment:
         scheduler: Scheduler,
         stopper: Stopper,
         n_ahead: int = 0,
+        begins_trials: bool = True,
     ) -> None:
-        """Args: n_ahead: how many configs to hold ready beyond the free slots; 0 for searchers that use results."""
+        """Args:
+        n_ahead: how many configs to hold ready beyond the free slots; 0 for searchers that use results.
+        begins_trials: if not, only trials that have begun before run, and none is asked for, in this session.
+        """
         self.spec, self.space, self.objective = spec, space, objective
         self.scheduler, self.stopper = scheduler, stopper
         self.state = ExperimentState(spec, objective)
-        self._n_ahead = n_ahead
+        self._n_ahead, self._begins_trials = n_ahead, begins_trials
         self._silence = SilenceWatch(spec)
         self._out: list[Record] = []
         self._now = -math.inf  #: of the last pass
@@ -144,8 +149,7 @@ class Experiment:
                 self._on_report(event)
         elif isinstance(event, AttemptEnded):
             if state.runs(event.trial, event.attempt):
-                self._record(event)
-                self._conclude(event.trial, conclude(state, event, now))
+                self._on_ended(event, now)
         elif isinstance(event, AttemptStarted):
             if state.runs(event.trial, event.attempt):
                 self._silence.note_start(event.trial, now)
@@ -227,6 +231,16 @@ class Experiment:
         for surplus in surplus_checkpoints(checkpoints, self.spec.checkpoint_policy, in_use=set(in_use.values())):
             self._record(DeleteCheckpoint(index, surplus.path))
 
+    def _on_ended(self, event: AttemptEnded, now: float) -> None:
+        gone = self.state.in_use.get(event.trial) if event.outcome is AttemptOutcome.NO_CHECKPOINT else None
+        self._record(event)
+        self._conclude(event.trial, conclude(self.state, event, now))
+        known = self.state.trials[event.trial].checkpoints
+        if gone is not None and any(
+            saved.path == gone for saved in known
+        ):  # the next attempt starts from the one before it (F33)
+            self._record(DeleteCheckpoint(event.trial, gone))
+
     def _conclude(self, index: int, conclusion: Conclusion) -> None:
         started_from = self.state.in_use.get(index)
         self._silence.forget(index)
@@ -279,22 +293,9 @@ class Experiment:
         if self.state.ending is not None:
             return
         assert self._started_at is not None
-        spec = self.spec
-        if spec.time_budget_s is not None and now >= self._started_at + spec.time_budget_s:
-            self._end(EndReason.TIME_BUDGET, f"the time budget of {spec.time_budget_s:g} s is used up")
-        elif spec.max_total_steps is not None and self.state.n_steps >= spec.max_total_steps:
-            self._end(EndReason.STEP_BUDGET, f"{self.state.n_steps} of {spec.max_total_steps} steps are reported")
-        else:
-            self._ask_stopper()
-
-    def _ask_stopper(self) -> None:
-        try:
-            why = self.stopper.should_end()
-        except Exception as error:  # often user code; a rule that cannot be asked must not lose the run
-            self._end(EndReason.FAILED, f"{type(error).__name__} in the stop rule: {error}")
-        else:
-            if why is not None:
-                self._end(EndReason.STOPPER, why)
+        ending = due_ending(self.state, self.stopper, elapsed_s=now - self._started_at)
+        if ending is not None:
+            self._end(*ending)
 
     def _give_up_silent(self, now: float) -> None:
         """End attempts that have said nothing for too long; each counts as a failure."""
@@ -309,23 +310,8 @@ class Experiment:
         state = self.state
         if state.running or state.requests or any(at > now for at in state.not_before.values()):
             return
-        n_trials = len(state.trials)
-        if state.pending or state.paused:
-            n_left = f"{len(state.pending)} pending and {len(state.paused)} paused trials"
-            if self.state.pool.n_fitting(self.spec.resources) == 0:
-                self._end(
-                    EndReason.FAILED, f"no node is left for {n_left}: each asks for {self.spec.resources.words()}"
-                )
-            else:
-                self._end(EndReason.FAILED, f"nothing runs, and the scheduler holds every slot with {n_left}")
-        elif self.spec.n_trials is not None and n_trials >= self.spec.n_trials:
-            self._end(EndReason.FINISHED, None)
-        elif state.is_exhausted:
-            note = f": {state.exhausted_note}" if state.exhausted_note else ""
-            self._end(EndReason.EXHAUSTED, f"the searcher has no further config after {n_trials} trials{note}")
-        else:
-            what = "the searcher waits for news" if state.is_waiting else "no node can hold a trial"
-            self._end(EndReason.FAILED, f"nothing runs, and {what}")
+        n_startable = self._n_startable()
+        self._end(*ending_of_idleness(state, n_startable=n_startable, begins_trials=self._begins_trials))
 
     def _end(self, why: EndReason, detail: str | None) -> None:
         """Start nothing more and stop what runs. Paused trials stay paused where the experiment may go on later."""
@@ -342,8 +328,14 @@ class Experiment:
     # ------------------------------------------------------------ starts
 
     def _fill_slots(self, now: float) -> None:
-        """Give every free slot to the trial that should have it. Ends when no slot or nothing to start is left."""
+        """Give every free slot to the trial that should have it. Ends when no slot or nothing to start is left.
+
+        Where trials have failed alike at their start, nothing more is started until those that run have shown whether
+        all do (F2).
+        """
         state, limit = self.state, self.spec.max_concurrent_trials or math.inf
+        if state.alike_failure is not None:
+            return
         while (state.pending or state.paused) and len(state.running) < limit:
             placement = self.state.pool.place(self.spec.resources)
             if placement is None:
@@ -381,7 +373,13 @@ class Experiment:
             if isinstance(action, StopPaused):
                 self._conclude(self._paused(action.trial).index, Conclusion(TrialStatus.STOPPED, action.reason))
                 continue
-            return next(islice(state.pending, state.n_begun, None), None)
+            return next(islice(state.pending, state.n_begun, None), None) if self._n_startable() > 0 else None
+
+    def _n_startable(self) -> float:
+        """How many trials may still have their first attempt: none of those that are more than is asked for now."""
+        if not self._begins_trials:
+            return 0
+        return math.inf if self.spec.n_trials is None else max(0, self.spec.n_trials - self.state.n_ever_begun)
 
     def _paused(self, index: int) -> Trial:
         if index not in self.state.paused:
@@ -396,7 +394,8 @@ class Experiment:
         """
         state = self.state
         n_left = math.inf if self.spec.n_trials is None else self.spec.n_trials - len(state.trials)
-        if n_left <= 0 or state.is_exhausted or state.requests or state.is_waiting:
+        is_over = state.is_exhausted or not self._begins_trials
+        if n_left <= 0 or is_over or state.requests or state.is_waiting:
             return
         free = state.pool.n_fitting(self.spec.resources)
         if self.spec.max_concurrent_trials is not None:

@@ -42,5 +42,7 @@ def _check_groups(state: ExperimentState) -> None:
     assert set(state.answered) <= state.running, "answered"
     assert set(state.stopping) <= state.running, "stopping"
     assert set(state.in_use) <= state.running, "in_use"
-    assert set(state.n_lost_in_a_row) <= is_open, "n_lost_in_a_row"
+    assert set(state.losses) <= is_open, "losses"
+    assert state.n_ever_begun == sum(trial.attempt > 0 for trial in state.trials), "n_ever_begun"
+    assert all(n <= state.trials[index].n_failures for index, n in state.n_crashes.items()), "n_crashes"
     assert not set(state.answered) & set(state.stopping), "answered and stopping"

@@ -8,6 +8,9 @@ from typing import NamedTuple
 from tunesmith.spec import ExperimentSpec
 
 
+_ASLEEP_S = 10.0
+
+
 class _Heard(NamedTuple):
     """Of one running attempt."""
 
@@ -45,7 +48,13 @@ class SilenceWatch:
         return min(map(self._deadline, self._heard.values()), default=math.inf)
 
     def overdue(self, now: float) -> list[tuple[int, str]]:
-        """The trials whose attempts have been silent for too long, and the reason in words."""
+        """The trials whose attempts have been silent for too long, and the reason in words.
+
+        Looking much later than at the first deadline, the driver was asleep itself, and they perhaps too (a suspended
+        laptop, a stopped container: F41): then all limits begin anew.
+        """
+        if now > self.next_deadline() + _ASLEEP_S:
+            self._heard = {trial: heard._replace(at=now) for trial, heard in self._heard.items()}
         late = sorted(trial for trial, heard in self._heard.items() if self._deadline(heard) <= now)
         return [(trial, self._words(self._heard[trial])) for trial in late]
 

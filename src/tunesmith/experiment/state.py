@@ -47,6 +47,16 @@ _STATUS_AFTER = {
 _NO_END = (TrialStatus.INTERRUPTED, TrialStatus.PENDING, TrialStatus.FAILED)
 
 
+class Losses(NamedTuple):
+    """Attempts of one trial that vanished, none of which came further than one before."""
+
+    n: int
+    step: int  #: the highest that any of them had reported
+
+
+_NO_LOSSES = Losses(0, -1)
+
+
 class Told(NamedTuple):
     """An answer that ends an attempt, and the state it leaves the trial in."""
 
@@ -68,6 +78,7 @@ class ExperimentState:
         #: have begun before go first, since what was started is to be finished.
         self.pending: deque[int] = deque()
         self.n_begun = 0  #: how many of `pending`, all at its front, have begun before
+        self.n_ever_begun = 0  #: trials with a first attempt
         #: Indices of all and only the trials in state PAUSED.
         self.paused: set[int] = set()
         #: Earliest start of pending trials that must wait, on the experiment's clock; a subset of `pending`.
@@ -90,6 +101,7 @@ class ExperimentState:
         self.waits_since: int | None = None
         self.is_exhausted = False
         self.exhausted_note: str | None = None
+        self.sampling_error: str | None = None  #: why the space cannot be sampled; only while `is_exhausted`
         self.ending: EndExperiment | None = None
         self.interrupt_level = 0
         self.epoch = 0
@@ -100,8 +112,10 @@ class ExperimentState:
         self.has_success = False
         #: Error line -> the trials that failed with it before any report; empty once `has_success`.
         self.start_failures: dict[str, set[int]] = {}
-        #: Losses of a trial since its last result; only of trials that are not over.
-        self.n_lost_in_a_row: dict[int, int] = {}
+        #: Losses of a trial since it last came further; only of trials that are not over.
+        self.losses: dict[int, Losses] = {}
+        #: Attempts of a trial that died by a signal; not more than its failures.
+        self.n_crashes: dict[int, int] = {}
         #: Failures of a trial that no longer count, since it was run again on request.
         self.forgiven: dict[int, int] = {}
         #: Trials changed since they were last taken for the store.
@@ -149,12 +163,13 @@ class ExperimentState:
                 self.stopping.pop(trial.index, None)
         for index in event.reruns:
             self.forgiven[index] = self.trials[index].n_failures
+            self.n_crashes.pop(index, None)
             self._set(index, status=TrialStatus.PENDING, reason=None)
         self.pool = SlotPool(event.nodes)
-        for forgotten in (self.ended, self.requests, self.not_before, self.in_use, self.n_lost_in_a_row):
+        for forgotten in (self.ended, self.requests, self.not_before, self.in_use, self.losses):
             forgotten.clear()
         self.ending, self.interrupt_level = None, 0
-        self.waits_since, self.is_exhausted, self.exhausted_note = None, False, None
+        self.waits_since, self.is_exhausted, self.exhausted_note, self.sampling_error = None, False, None, None
         self.has_success = False
         self.start_failures.clear()
 
@@ -162,6 +177,7 @@ class ExperimentState:
         self.requests.pop(event.request, None)
         self.is_exhausted = event.is_exhausted
         self.exhausted_note = event.note if event.is_exhausted else None
+        self.sampling_error = event.error
         self.waits_since = None if event.suggestions or event.is_exhausted else self._n_news_at_request
         for suggestion in event.suggestions:
             index = len(self.trials)
@@ -188,8 +204,8 @@ class ExperimentState:
         self.n_news += 1
         if not self.has_success:
             self._note_success()
-        if self.n_lost_in_a_row:
-            self.n_lost_in_a_row.pop(trial.index, None)
+        if self.losses and event.step > self.losses.get(trial.index, _NO_LOSSES).step:
+            self.losses.pop(trial.index, None)
         for name in event.metrics:
             if name not in self.metrics_seen:
                 self.metrics_seen[name] = None
@@ -247,7 +263,9 @@ class ExperimentState:
         if event.outcome is AttemptOutcome.LOST or (
             event.outcome is AttemptOutcome.STOPPED and not was_told and not is_given_up
         ):
-            self.n_lost_in_a_row[trial.index] = self.n_lost_in_a_row.get(trial.index, 0) + 1
+            self._count_loss(trial)
+        if is_failure and event.outcome is AttemptOutcome.SIGNALLED:
+            self.n_crashes[trial.index] = self.n_crashes.get(trial.index, 0) + 1
         self._set(
             trial.index,
             ended_at=event.at,
@@ -266,7 +284,7 @@ class ExperimentState:
         for index in self.running:
             trial = self.trials[index]
             if trial.placement is not None and trial.placement.node == event.node:
-                self.n_lost_in_a_row[index] = self.n_lost_in_a_row.get(index, 0) + 1
+                self._count_loss(trial)
                 self._set(index, n_losses=trial.n_losses + 1)
 
     # ------------------------------------------------------------ folds of commands
@@ -283,6 +301,7 @@ class ExperimentState:
         start = next((saved for saved in trial.checkpoints if saved.path == command.checkpoint), None)
         kept = tuple(saved for saved in trial.checkpoints if saved.step <= command.start_step)
         self.not_before.pop(trial.index, None)
+        self.n_ever_begun += trial.attempt == 0
         if command.checkpoint is not None:
             self.in_use[trial.index] = command.checkpoint
         self._set(
@@ -328,7 +347,7 @@ class ExperimentState:
         self.in_use.pop(index, None)
         self.n_news += 1
         if command.status.is_over:
-            self.n_lost_in_a_row.pop(index, None)
+            self.losses.pop(index, None)
         if command.not_before is not None:
             self.not_before[index] = command.not_before
         self._set(index, status=command.status, placement=None, stop_asked=None, reason=command.reason)
@@ -363,6 +382,17 @@ class ExperimentState:
         told, stop = self.answered.get(event.trial), self.stopping.get(event.trial)
         reason = told.decision.words() if told is not None else stop.reason if stop is not None else ""
         return f"{event.error.rstrip()}\n{reason}" if event.error else reason
+
+    @property
+    def alike_failure(self) -> str | None:
+        """The error with which as many trials failed as break the circuit, none having reported in this session."""
+        counts = ((len(trials), line) for line, trials in self.start_failures.items())
+        n_alike, line = max(counts, default=(0, ""))
+        return line if n_alike >= self.spec.n_alike_failures else None
+
+    def _count_loss(self, trial: Trial) -> None:
+        before = self.losses.get(trial.index, _NO_LOSSES)
+        self.losses[trial.index] = Losses(before.n + 1, max(before.step, trial.step))
 
     def _note_success(self) -> None:
         self.has_success = True
