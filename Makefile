@@ -55,6 +55,7 @@ N ?= 1000
 ROUNDS ?= 200
 WORKLOADS ?= 200
 TRIALS ?= 100000
+PROCESS_TRIALS ?= 5000
 SEED ?= 0
 
 kill9: $(VENV)/.test
@@ -74,6 +75,7 @@ simulate: $(VENV)/.test
 
 soak: $(VENV)/.test
 	$(BIN)/python -m campaigns.soak --trials $(TRIALS) --seed $(SEED)
+	$(BIN)/python -m campaigns.soak --trials $(PROCESS_TRIALS) --seed $(SEED) --processes
 
 # Real images for the CIFAR example's test, where the system offers them; skipped elsewhere.
 .PHONY: data

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +41,21 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
     report = yield
     item.stash[_has_failed] = item.stash.get(_has_failed, False) or report.failed
     return report
+
+
+@pytest.fixture
+def opened() -> Iterator[list[str]]:
+    """The paths that Python code of this process opens; what SQLite opens is not among them."""
+    found: list[str] = []
+    is_on = True
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if is_on and event == "open" and isinstance(arguments[0], str | bytes | Path):
+            found.append(os.fsdecode(arguments[0]))
+
+    sys.addaudithook(hook)  # cannot be removed again, only be made to do nothing
+    yield found
+    is_on = False
 
 
 @pytest.fixture(autouse=True)

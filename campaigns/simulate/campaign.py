@@ -7,6 +7,8 @@ import logging
 import tempfile
 import traceback
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,7 +29,7 @@ from tunesmith.runner.suggester import InlineSuggester
 
 _MAX_SESSIONS = 60
 _MAX_PASSES = 20_000
-logging.getLogger("tunesmith").setLevel(logging.CRITICAL)  # searchers that fail are part of the play
+_log = logging.getLogger("tunesmith")
 
 
 @dataclass
@@ -99,7 +101,7 @@ class _Driver:
         if world.n_interrupts_left and world.chance(0.6):
             world.n_interrupts_left -= 1
             at = world.rng.uniform(0.0, 20.0)
-            executor.post(InterruptRequested(1, "SIGINT"), at)
+            executor.post(InterruptRequested(1, world.rng.choice(("SIGINT", "SIGTERM"))), at)
             world.counts["interrupts"] += 1
             if world.chance(world.plan.faults.p_second_press):
                 executor.post(InterruptRequested(2, "SIGINT"), at + world.rng.uniform(0.0, 3.0))
@@ -224,12 +226,23 @@ def play_seed(seed: int, *, keeps_log: bool = False) -> Played:
             backend.close()
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within it nothing is logged: searchers that fail are part of the play."""
+    level = _log.level
+    _log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        _log.setLevel(level)
+
+
 def play(plan: Plan, backend: Backend, world: World, *, keeps_log: bool = False) -> Played:
     """Play one world on this store."""
     played = Played(plan.seed, is_sqlite=plan.is_sqlite, counts=world.counts)
     campaign = Campaign(plan, backend, world)
     try:
-        with mounted(world.disk):
+        with mounted(world.disk), quiet():
             campaign.play()
     except Violation as violation:
         played.violation, played.where = violation, traceback.format_exc()

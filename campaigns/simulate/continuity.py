@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from campaigns.simulate.campaign import Campaign
+from campaigns.simulate.campaign import Campaign, quiet
 from campaigns.simulate.disk import mounted
 from campaigns.simulate.executor import Attempt, WorldExecutor
 from campaigns.simulate.faults import DriverCrash, Violation, require
@@ -119,7 +119,7 @@ def _steady_plan(seed: int) -> Plan:
 def _run(plan: Plan, ends: Sequence[tuple[int, str]] = ()) -> tuple[_SteadyWorld, dict[str, Any]]:
     """Play it; answers what it came to."""
     world, backend = _SteadyWorld(plan, ends), MemoryBackend()
-    with mounted(world.disk):
+    with mounted(world.disk), quiet():
         campaign = _SteadyCampaign(plan, backend, world)
         campaign.play()
     assert campaign.witness.ending is not None

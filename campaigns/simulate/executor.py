@@ -29,6 +29,7 @@ from tunesmith.events import (
 )
 from tunesmith.protocols import Launch
 from tunesmith.resources import Node
+from tunesmith.space import Space
 from tunesmith.trial import AttemptOutcome
 
 #: How attempts end that do not end well. "unborn" ends before its function is called; "mute" dies while it saves;
@@ -88,6 +89,9 @@ class WorldExecutor:
     def nodes(self) -> tuple[Node, ...]:
         """All nodes: one that was lost is back for the next driver."""
         return self._plan.nodes
+
+    def check_space(self, space: Space) -> None:
+        """Nothing travels."""
 
     def start(self, launch: Launch) -> None:
         """Nothing to prepare."""

@@ -241,7 +241,7 @@ def _draw_faults(rng: Random, *, is_sqlite: bool) -> Faults:
         n_crashes=rng.choice((1, 2, 4)) if is_sqlite else rng.choice((0, 1, 1, 2, 3, 5)),
         p_takeover=0.5 if is_sqlite else 0.2,
         p_append=0.0 if is_sqlite else 0.2,
-        p_power_loss=0.0 if is_sqlite else rng.choice((0.0, 0.4)),
+        p_power_loss=0.0 if is_sqlite else rng.choice((0.0, 0.4, 0.8)),
         n_interrupts=rng.choice((0, 0, 1, 2)),
         p_second_press=0.4,
         n_node_losses=rng.choice((0, 0, 0, 1)),

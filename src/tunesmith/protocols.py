@@ -144,6 +144,9 @@ class Executor(Protocol):
     def nodes(self) -> tuple[Node, ...]:
         """What there is to run on."""
 
+    def check_space(self, space: Space) -> None:
+        """Raise TrainableError, before anything is made, where a constant or an option of the space cannot travel."""
+
     def start(self, launch: Launch) -> None:
         """Get ready. Raises TrainableError where the trainable cannot travel, before anything runs."""
 

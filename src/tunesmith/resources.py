@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 
 import msgspec
 
@@ -78,6 +79,7 @@ def parse_resources(request: Mapping[str, object] | Resources | None) -> Resourc
 
 
 def _amount(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+    amount = float(value) if isinstance(value, Real) and not isinstance(value, bool) else -1.0  # NumPy's numbers too
+    if not 0 <= amount < float("inf"):
         raise ResourceError(f"The amount of {name!r} is {value!r}. Give a number of 0 or more.")
-    return float(value)
+    return amount

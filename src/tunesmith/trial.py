@@ -58,14 +58,20 @@ def parse_objective(metric: str | Sequence[str] | None, mode: str | Sequence[str
         return None
     if metric is None or mode is None:
         raise ConfigError(f"metric is {metric!r} and mode is {mode!r}. Give both, or neither.")
-    metrics = (metric,) if isinstance(metric, str) else tuple(metric)
-    modes = (mode,) if isinstance(mode, str) else tuple(mode)
+    metrics, modes = _several(metric), _several(mode)
+    for name in metrics:
+        if not isinstance(name, str):
+            raise ConfigError(f"metric is {metric!r}. Give the name of a reported value, or a list of names.")
     if not metrics or len(metrics) != len(modes):
         raise ConfigError(f"There are {len(metrics)} metrics and {len(modes)} modes. Give one mode for each metric.")
     for name in modes:
         if name not in ("min", "max"):
             raise ConfigError(f"mode is {name!r}. Give 'min' or 'max'.")
     return Objective(metrics=metrics, modes=tuple(Mode(name) for name in modes))
+
+
+def _several(given: Any) -> tuple[Any, ...]:
+    return tuple(given) if isinstance(given, list | tuple) else (given,)
 
 
 class TrialStatus(StrEnum):

@@ -5,8 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
+import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +205,57 @@ def test_a_changed_space_or_objective_is_refused_with_what_changed() -> None:
     assert allowed[1].config["x"] > 5
 
 
+def trained(*, is_changed: bool) -> Any:
+    """A function called `train`, in one of two texts."""
+    if is_changed:
+
+        def train(config: dict[str, Any]) -> None:
+            tune.report(loss=config["x"] + 1.0)
+
+        return train
+
+    def train(config: dict[str, Any]) -> None:
+        tune.report(loss=config["x"])
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("is_changed", "on_change", "n_warnings"),
+    [(False, {}, 0), (True, {}, 1), (True, {"code": "warn"}, 1), (True, {"code": "ignore"}, 0)],
+)
+def test_changed_source_text_is_warned_about_unless_that_is_ignored_and_the_experiment_goes_on(
+    caplog: pytest.LogCaptureFixture, is_changed: bool, on_change: dict[str, str], n_warnings: int
+) -> None:
+    space = {"x": tune.grid_search([0.0])}
+    inline(trained(is_changed=False), config=space, name="edited", metric="loss", mode="min")
+    again = inline(
+        trained(is_changed=is_changed),
+        config=space,
+        name="edited",
+        metric="loss",
+        mode="min",
+        num_samples=2,
+        on_change=on_change,
+    )
+    assert [trial.last_result["loss"] for trial in again] == [0.0, 1.0 if is_changed else 0.0]
+    words = "The source of train has changed since the experiment 'edited' began."
+    assert caplog.messages.count(words) == n_warnings
+
+
+def test_a_changed_space_or_objective_that_is_allowed_goes_on_with_the_new_one() -> None:
+    go = functools.partial(inline, descend, name="changed")
+    go(config={"x": tune.grid_search([1.0, 2.0])}, metric="loss", mode="min")
+    changed = {"config": {"x": tune.grid_search([4.0, 3.0])}, "metric": "loss", "mode": "max", "num_samples": 2}
+    with pytest.raises(ExperimentExistsError, match="another space"):
+        go(**changed, on_change={"objective": "allow"})
+    with pytest.raises(ExperimentExistsError, match="another objective: the objective was min loss, is max loss"):
+        go(**changed, on_change={"space": "allow"})
+    result = go(**changed, on_change={"space": "allow", "objective": "allow"})
+    assert [trial.config["x"] for trial in result] == [1.0, 2.0, 4.0, 3.0]
+    assert (result.best_config, result.best.value) == ({"x": 4.0}, 5.0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
@@ -232,6 +287,64 @@ def test_a_wrong_argument_is_refused_before_a_folder_is_made(
     with pytest.raises(error, match=words):
         tune.run(descend, **{"verbose": 0, "executor": "inline", **arguments})
     assert not list(tmp_path.glob("results/*/experiment.db"))
+
+
+NOT_WRITABLE = """
+import os, sys
+import tunesmith as tune
+from tunesmith.executors.processes import ProcessExecutor
+
+class Watched(ProcessExecutor):
+    def start(self, launch):
+        print("started")
+        super().start(launch)
+
+def run(folder, name=None, executor="inline"):
+    return tune.run(lambda config: print("called"), name=name, verbose=0, local_dir=folder, executor=executor)
+
+run(sys.argv[2])  # what is imported late is imported now: where Python lies, another user may not be able to read it
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+for name in (None, "e"):
+    try:
+        run(sys.argv[1], name, Watched({"cpu": 1}))
+    except tune.TunesmithError as error:
+        print(error)
+"""
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that every user may enter, unlike those of pytest."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no owners and modes")
+@pytest.mark.parametrize("whose", ["read-only", "of another user"])
+def test_a_folder_that_cannot_be_written_is_refused_with_path_and_uid_before_anything_starts(
+    public_folder: Path, tmp_path: Path, whose: str
+) -> None:
+    """F44. Root may write everywhere, so it becomes somebody else for this."""
+    is_root = os.getuid() == 0
+    uid = 65534 if is_root else os.getuid()
+    results = public_folder / "results"
+    results.mkdir(mode=0o755)
+    if whose == "read-only":
+        os.chown(results, uid, -1)
+        results.chmod(0o555)
+    elif not is_root:
+        pytest.skip("only root can be two users")
+    command = [sys.executable, "-c", NOT_WRITABLE, str(results), str(tmp_path / "warm")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    called, *errors = done.stdout.splitlines()
+    assert (called, len(errors)) == ("called", 2), done.stdout
+    for error, name in zip(errors, (r"lambda_[-\d_]+", "e"), strict=True):
+        assert re.match(rf"{results}/{name} cannot be opened or written by uid {uid} \(.*Permission denied", error)
+    assert list(results.iterdir()) == []
 
 
 def test_a_bad_space_names_its_leaf() -> None:
@@ -282,3 +395,13 @@ def test_importing_tunesmith_loads_nothing_heavy() -> None:
 def test_every_public_name_is_there_and_documented() -> None:
     for name in tune.__all__:
         assert getattr(tune, name).__doc__, name
+
+
+def test_a_metric_that_is_missing_in_the_first_report_is_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
+    def train(config: dict[str, Any]) -> None:
+        for step in range(1, 4):
+            tune.report(accuracy=1.0 / step)
+
+    inline(train, metric="loss", mode="min", num_samples=3)
+    note = "No trial has reported the metric 'loss' so far, only 'accuracy'. Report it, or change metric=."
+    assert caplog.text.count(note) == 1

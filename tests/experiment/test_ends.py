@@ -7,9 +7,17 @@ import math
 import pytest
 
 from tunesmith.errors import ConfigError
-from tunesmith.events import AttemptStarted, CheckpointSaved, ConfigsSuggested, EndReason, StopAttempt, Suggest
+from tunesmith.events import (
+    AttemptStarted,
+    CheckpointSaved,
+    ConfigsSuggested,
+    EndReason,
+    InterruptRequested,
+    StopAttempt,
+    Suggest,
+)
 from tunesmith.spec import check_spec
-from tunesmith.stoppers import NoopStopper
+from tunesmith.stoppers import CombinedStopper, NoopStopper, TimeoutStopper
 from tunesmith.testing.samples import make_spec
 from tunesmith.trial import AttemptOutcome
 
@@ -48,6 +56,17 @@ def test_the_time_budget_is_a_deadline_and_ends_what_runs():
     world.handle(world.ended(0, AttemptOutcome.STOPPED), world.ended(1, AttemptOutcome.STOPPED))
     assert world.experiment.is_done
     assert world.status() == "IN IN"
+
+
+@pytest.mark.parametrize("budget_s", [None, 500.0])
+def test_a_timeout_among_the_stoppers_is_a_deadline_too(budget_s):
+    stopper = CombinedStopper(NoopStopper(), TimeoutStopper(100.0))
+    world = World(stopper=lambda: stopper, time_budget_s=budget_s)
+    world.begin()
+    world.report(0, at=50.0)
+    assert world.experiment.next_deadline() == pytest.approx(100.0)
+    world.handle(at=100.0)
+    assert (world.ending.why, world.ending.detail) == (EndReason.TIME_BUDGET, "the time budget of 100 s is used up")
 
 
 def test_a_deadline_that_was_slept_through_ends_the_experiment_once():
@@ -132,6 +151,26 @@ def test_the_first_interrupt_starts_nothing_more_and_asks_politely():
     assert world.experiment.is_done
     assert world.status() == "IN IN"
     assert world.ending.why.is_resumable
+
+
+@pytest.mark.parametrize(
+    ("source", "grace_s", "asked"),
+    [("SIGINT", 60.0, None), ("SIGTERM", 60.0, 20.0), ("SIGHUP", 60.0, 20.0), ("SIGTERM", 5.0, 5.0)],
+)
+def test_a_termination_signal_leaves_no_more_grace_than_the_platform_does(source, grace_s, asked):
+    world = World(grace_s=grace_s)
+    world.begin()
+    records = world.handle(InterruptRequested(1, source))
+    assert [(stop.trial, stop.grace_s) for stop in of(records, StopAttempt)] == [(0, asked), (1, asked)]
+
+
+def test_a_termination_signal_shortens_the_grace_of_what_was_told_to_end_before():
+    world = World(time_budget_s=10.0, grace_s=60.0)
+    world.begin()
+    world.handle(at=10.0)
+    records = world.handle(InterruptRequested(1, "SIGTERM"))
+    assert [(stop.trial, stop.grace_s) for stop in of(records, StopAttempt)] == [(0, 20.0), (1, 20.0)]
+    assert world.ending.why is EndReason.TIME_BUDGET
 
 
 def test_the_second_interrupt_kills_whatever_runs():

@@ -197,7 +197,7 @@ def test_nan_is_stored_and_never_the_best():
 
 def test_the_hint_for_a_metric_that_never_came_names_what_did():
     note = missing_metric_note(Objective(("loss",), (Mode.MIN,)), ["accuracy"])
-    assert note == "No trial reported the metric 'loss'; reported were 'accuracy'. Report it, or change metric=."
+    assert note == "No trial has reported the metric 'loss' so far, only 'accuracy'. Report it, or change metric=."
     assert missing_metric_note(Objective(("loss",), (Mode.MIN,)), ["loss"]) is None
 
 

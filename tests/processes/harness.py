@@ -91,11 +91,9 @@ def start_script(
     path.write_text(text)
     return subprocess.Popen(
         [*prefix, sys.executable, str(path), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        **popen,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **popen},
     )
 
 

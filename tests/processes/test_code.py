@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import threading
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import tunesmith as tune
-from tunesmith.errors import TrainableError
+from tunesmith.errors import TrainableError, TuneError
 from tunesmith.trial import TrialStatus
 
 from .harness import output_of, start_script
@@ -97,6 +98,44 @@ def test_a_large_array_is_shared_by_the_trials(tune_run):
     assert all(trial.metrics["private_mib"] < 50 for trial in result.trials)
 
 
+def test_what_is_large_is_named_with_its_size(tune_run, monkeypatch, caplog):
+    monkeypatch.setattr("tunesmith.executors.processes.code._LARGE_BYTES", 3 * 2**20)
+    offset, the_large_one = np.ones(1000), np.ones(4 * 2**17)  # 4 MiB
+
+    def train(config):
+        return float(the_large_one[0] + offset[0])
+
+    assert tune_run(train).trials[0].metrics["_metric"] == 2.0
+    notes = [message for message in caplog.messages if "MiB" in message]
+    assert notes == [
+        "The trainable is 4 MiB with what it captures, most of it 'the_large_one'. "
+        "It is sent once and shared by all trials."
+    ]
+
+
+def test_what_is_small_is_not_spoken_of(tune_run, monkeypatch, caplog):
+    monkeypatch.setattr("tunesmith.executors.processes.code._LARGE_BYTES", 5 * 2**20)
+    data = np.ones(4 * 2**17)
+    assert tune_run(lambda config: float(data[0])).trials[0].metrics["_metric"] == 1.0
+    assert [message for message in caplog.messages if "MiB" in message] == []
+
+
+def test_a_lambda_in_the_config_arrives_and_is_stored_by_a_label(tune_run):
+    """F25."""
+    scale = 10
+    space = {"act": tune.grid_search([lambda x: x + 1, lambda x: x * scale]), "loss": {"of": lambda: 5}}
+    result = tune_run(lambda config: config["act"](config["loss"]["of"]()), config=space)
+    assert [trial.metrics["_metric"] for trial in result.trials] == [6.0, 50.0]
+    loaded = tune.load(result.folder)
+    label = f"{__name__}.test_a_lambda_in_the_config_arrives_and_is_stored_by_a_label.<locals>.<lambda>"
+    assert [str(trial.config["act"]) for trial in loaded.trials] == [label] * 2
+    stored = [json.loads(row[0]) for row in loaded.reader.query("SELECT config FROM trials ORDER BY trial")]
+    tags = [{"$object": label, "leaf": ["act"], "choice": index} for index in range(2)]
+    assert [config["act"] for config in stored] == tags
+    assert stored[0]["loss"]["of"] == {"$object": label, "leaf": ["loss", "of"]}
+    loaded.reader.close()
+
+
 def test_objects_in_the_config_arrive_as_the_same_objects(tmp_path):
     script = f"""
 import fractions, math
@@ -119,20 +158,85 @@ print([(trial.state.value, trial.error) for trial in result.trials])
     assert (code, out) == (0, f"{[('COMPLETED', None)] * 3}\n"), err
 
 
-def test_a_config_that_cannot_travel_makes_its_trial_invalid_and_no_other(tune_run):
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda lock: {"the_lock": lock}, "the_lock"),
+        (lambda lock: {"x": 1, "the_lock": tune.choice([1, lock])}, "the_lock"),
+        (lambda lock: {"the_lock": tune.grid_search([lock])}, "the_lock"),
+        (lambda lock: {"data": {"pair": (1, [lock])}}, "data/pair/1/0"),
+        (lambda lock: {"model": tune.choice([{"lock": lock, "lr": tune.uniform(0, 1)}])}, "model/0/lock"),
+    ],
+    ids=["constant", "choice", "grid", "inside lists", "inside an option"],
+)
+def test_a_value_of_the_space_that_cannot_be_pickled_is_named_before_anything_starts(tune_run, tmp_path, make, name):
+    """F23."""
+    with pytest.raises(TrainableError, match=f"its value '{name}' cannot be pickled .*cannot pickle '_thread.lock'"):
+        tune_run(lambda config: 1.0, config=make(threading.Lock()), num_samples=12)
+    assert list(tmp_path.iterdir()) == [tmp_path / "pids"], "the name is still free for the mended space"
+
+
+def test_only_what_a_function_of_the_space_returns_must_travel_and_not_the_function(tune_run):
+    lock = threading.Lock()
+    assert (
+        tune_run(lambda c: float(c["x"]), config={"x": tune.sample_from(lambda: lock.locked())}).trials[0].error is None
+    )
+
+
+def test_a_config_that_cannot_travel_fails_its_trial_and_no_other(tune_run):
     class Stubborn:
         def __reduce__(self):
             raise TypeError("I stay at home")
 
-    result = tune_run(lambda config: 1.0, config={"x": tune.grid_search([1, Stubborn()])})
-    assert [trial.state for trial in result.trials] == [TrialStatus.COMPLETED, TrialStatus.INVALID]
-    assert "I stay at home" in result.trials[1].reason
+    space = {"i": tune.grid_search([0, 1]), "x": tune.sample_from(lambda c: [Stubborn()] if c.i else 1)}
+    result = tune_run(lambda config: 1.0, config=space)
+    assert [trial.state for trial in result.trials] == [TrialStatus.COMPLETED, TrialStatus.FAILED]
+    words = "its value 'x/0' cannot be pickled (TypeError: I stay at home). Create such an object"
+    assert words in result.trials[1].error
 
 
-def test_a_config_beyond_the_limit_makes_its_trial_invalid(tune_run):
+def test_configs_that_cannot_travel_end_the_experiment_and_raise_like_any_failure(tune_run):
+    space = {"x": tune.sample_from(lambda: threading.Lock())}
+    with pytest.raises(TuneError, match="its value 'x' cannot be pickled"):
+        tune_run(lambda config: 1.0, config=space, num_samples=12, name="e", raise_on_failed_trial=True)
+    result = tune_run(lambda config: 1.0, config=space, num_samples=12, name="e")
+    states = [trial.state for trial in result.trials]
+    assert states.count(TrialStatus.FAILED) < 12, "five that fail alike are enough"
+
+
+def test_a_config_beyond_the_limit_fails_its_trial(tune_run):
     result = tune_run(lambda config: 1.0, config={"x": tune.grid_search([1, "x" * 3_000_000])})
-    assert [trial.state for trial in result.trials] == [TrialStatus.COMPLETED, TrialStatus.INVALID]
+    assert [trial.state for trial in result.trials] == [TrialStatus.COMPLETED, TrialStatus.FAILED]
     assert "the limit is 2,097,152" in result.trials[1].reason
+
+
+TRACEBACK = """
+import tunesmith as tune
+def helper(x):
+    return 1 / x
+def train(config):
+    return config["f"](helper)
+result = tune.run(train, config={"f": tune.choice([lambda function: function(0)])}, verbose=0,
+                  raise_on_failed_trial=False)
+print(result.trials[0].error)
+"""
+
+
+def test_a_traceback_begins_in_the_users_script_and_shows_its_lines(tmp_path):
+    script = tmp_path / "script.py"
+    status, out, err = output_of(start_script(script, TRACEBACK))
+    assert status == 0, err
+    frames = [line for line in out.splitlines() if "^" not in line and "~" not in line and line]
+    assert frames == [
+        "Traceback (most recent call last):",
+        f'  File "{script}", line 6, in train',
+        '    return config["f"](helper)',
+        f'  File "{script}", line 7, in <lambda>',
+        '    result = tune.run(train, config={"f": tune.choice([lambda function: function(0)])}, verbose=0,',
+        f'  File "{script}", line 4, in helper',
+        "    return 1 / x",
+        "ZeroDivisionError: division by zero",
+    ]
 
 
 def test_a_module_that_workers_cannot_import_is_an_error_that_names_it(tune_run, monkeypatch):

@@ -58,6 +58,13 @@ def test_os_exit_names_the_exit_code(tune_run):
     assert "exit code 3" in trial.reason
 
 
+def test_the_exit_of_c_names_the_exit_code(tune_run):
+    """Unlike `os._exit` it runs what C has registered for the end of the process."""
+    trial = run_crash(tune_run, lambda: ctypes.CDLL(None).exit(4))
+    assert trial.state is TrialStatus.FAILED
+    assert trial.reason == "The process ended with exit code 4 before the function returned."
+
+
 def test_sys_exit_zero_is_no_success(tune_run):
     trial = run_crash(tune_run, lambda: sys.exit(0))
     assert trial.state is TrialStatus.FAILED

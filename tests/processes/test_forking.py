@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
+import re
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
 import tunesmith as tune
-from tunesmith.executors.processes import ProcessExecutor
+from tunesmith.executors.processes import ProcessExecutor, isolation
 from tunesmith.trial import TrialStatus
 
 from .harness import output_of, start_script
@@ -73,7 +77,7 @@ def test_a_spawned_trial_that_crashes_or_must_be_killed_ends_like_a_forked_one(t
         grace_s=1.0,
         executor=ProcessExecutor({"cpu": 3}, start_method="spawn"),
     )
-    assert [t.state for t in result] == [TrialStatus.FAILED, TrialStatus.STOPPED, TrialStatus.COMPLETED]
+    assert [t.state for t in result] == [TrialStatus.FAILED, TrialStatus.INTERRUPTED, TrialStatus.COMPLETED]
     assert "SIGABRT" in result[0].reason
 
 
@@ -94,6 +98,128 @@ def test_a_module_that_starts_a_thread_makes_trials_spawn_with_the_reason(tune_r
     del sys.modules["starts_a_thread"]
     assert [trial.metrics["forked"] for trial in result.trials] == [0.0, 0.0]
     assert any("started Python threads (busy-body)" in message for message in caplog.messages)
+
+
+class FalseProc:
+    """A /proc/self of the test's making."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        (folder / "fd").mkdir(parents=True)
+        (folder / "maps").write_text("")
+        self.has_thread("python", number=os.getpid())
+
+    def has_open(self, target):
+        (self.folder / "fd" / str(3 + len(os.listdir(self.folder / "fd")))).symlink_to(target)
+
+    def has_loaded(self, library):
+        with (self.folder / "maps").open("a") as maps:
+            maps.write(f"7f0000000000-7f0000001000 r-xp 00000000 fe:00 1  /usr/lib/{library}\n")
+
+    def has_thread(self, name, *, number=1):
+        task = self.folder / "task" / str(number)
+        task.mkdir(parents=True)
+        (task / "comm").write_text(f"{name}\n")
+
+
+@pytest.fixture
+def proc(tmp_path, monkeypatch):
+    def moved(path):
+        return str(path).replace("/proc/self", str(tmp_path / "self"))
+
+    listdir = os.listdir
+    monkeypatch.setattr(isolation, "Path", lambda *parts: Path(moved(Path(*parts))))
+    monkeypatch.setattr(os, "listdir", lambda path=".": listdir(moved(path)))
+    monkeypatch.setattr(threading, "enumerate", lambda: [threading.main_thread()])
+    return FalseProc(tmp_path / "self")
+
+
+def test_a_process_without_threads_and_libraries_may_be_forked(proc):
+    assert isolation.why_not_fork() is None
+
+
+def test_a_process_that_has_a_gpu_open_is_not_forked(proc):
+    proc.has_open("/dev/nvidia0")
+    assert isolation.why_not_fork() == "the import of the training code used CUDA"
+
+
+def test_a_process_that_has_only_asked_the_gpu_driver_may_be_forked(proc):
+    proc.has_open("/dev/nvidiactl")
+    proc.has_open("/dev/nvidia-uvm")
+    assert isolation.why_not_fork() is None
+
+
+@pytest.mark.parametrize("library", ["libgomp.so.1", "libgomp-a34b3233.so.1", "libiomp5.so", "libomp.so.5"])
+def test_a_process_whose_openmp_has_threads_is_not_forked(proc, library):
+    proc.has_loaded(library)
+    proc.has_thread("python")
+    assert isolation.why_not_fork() == "the import of the training code used OpenMP with several threads"
+
+
+def test_a_process_whose_openmp_has_no_threads_yet_may_be_forked(proc):
+    proc.has_loaded("libgomp.so.1")
+    assert isolation.why_not_fork() is None
+
+
+@pytest.mark.parametrize("name", ["jemalloc_bg_thd", "openblas"])
+def test_idle_threads_of_allocators_and_blas_beside_an_unused_openmp_may_be_forked(proc, name):
+    proc.has_loaded("libgomp.so.1")
+    proc.has_thread(name)
+    assert isolation.why_not_fork() is None
+
+
+def openmp():
+    """The runtime that scikit-learn brings."""
+    sklearn = importlib.util.find_spec("sklearn")
+    found = [] if sklearn is None else list(Path(sklearn.origin).parents[1].glob("scikit_learn.libs/libgomp*"))
+    return found or pytest.skip("there is no OpenMP runtime here")
+
+
+def test_a_module_that_computed_with_several_openmp_threads_makes_trials_spawn_with_the_reason(tmp_path):
+    (tmp_path / "has_computed.py").write_text(
+        "import ctypes\n"
+        f"openmp = ctypes.CDLL({str(openmp()[0])!r})\n"
+        "openmp.GOMP_parallel(ctypes.CDLL(None).free, None, 2, 0)  # free(NULL) in two threads\n"
+        "def train(config):\n"
+        "    return {'forked': 'processes.template' in open('/proc/self/cmdline').read()}\n"
+    )
+    script = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import has_computed
+import tunesmith as tune
+result = tune.run(has_computed.train, num_samples=2, verbose=0, local_dir={str(tmp_path / "r")!r})
+print([trial.metrics["forked"] for trial in result])
+"""
+    code, out, err = output_of(start_script(tmp_path / "script.py", script))
+    assert (code, out) == (0, "[0.0, 0.0]\n"), err
+    assert err.count("slower: the import of the training code used OpenMP with several threads") == 1
+
+
+def test_the_driver_never_forks(tune_run, monkeypatch):
+    """F28. With a crash, a retry and a template that dies; what it starts, it starts without a copy of itself."""
+
+    def fork():
+        raise AssertionError("the driver forks")
+
+    for name in ("fork", "forkpty"):
+        monkeypatch.setattr(os, name, fork)
+
+    def train(config):
+        import signal
+        import time
+
+        if config["how"] == "crash":
+            os.abort()
+        tune.report(forked=is_forked())
+        if config["how"] == "kill" and os.environ["TUNESMITH_ATTEMPT"] == "1":
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(1000)
+
+    how = tune.grid_search(["return", "crash", "kill", "return again"])
+    result = tune_run(train, config={"how": how}, capacity={"cpu": 1}, max_failures=1)
+    assert [trial.trial.attempt for trial in result] == [1, 2, 2, 1]
+    assert [trial.metrics.get("forked") for trial in result] == [1.0, None, 1.0, 1.0]
 
 
 def test_pandas_and_scikit_learn_in_the_globals_still_fork(tmp_path):
@@ -284,10 +410,15 @@ class Crowded(ProcessExecutor):
             free = sorted(set(range(highest + 4)) - set(map(int, os.listdir("/proc/self/fd"))))
             resource.setrlimit(resource.RLIMIT_NOFILE, (free[2], resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
-result = tune.run(train, num_samples=8, executor=Crowded({"cpu": 6}), verbose=0, local_dir=sys.argv[1])
+space = {"x": tune.uniform(0, 1)}
+result = tune.run(train, config=space, num_samples=8, executor=Crowded({"cpu": 6}), verbose=0, local_dir=sys.argv[1])
 print({t.state.value for t in result}, file=sys.stderr)
 print(time.process_time() < 3.0)
 """
     code, out, err = output_of(start_script(tmp_path / "script.py", script, str(tmp_path / "r")), within_s=40)
     assert (code, out) == (0, "True\n"), err
-    assert err == "{'COMPLETED'}\n"
+    assert re.fullmatch(
+        r"The driver cannot take in another trial: Too many open files\. Its limit is \d+ open files \(`ulimit -n`\)\. "
+        r"Fewer trials run at a time until there is room\.\n{'COMPLETED'}\n",
+        err,
+    ), err

@@ -67,6 +67,7 @@ def start_daemon(say, name):
 WAYS = [fork_one, start_multiprocessing, start_subprocess, start_session, start_daemon]
 for _way in WAYS:
     _way.__module__ = "__main__"  # workers cannot import this module: by value
+TREE = ("child", "leader", "grandchild")
 
 
 @pytest.mark.parametrize("how_it_ends", ["returns", "crashes", "stopped"])
@@ -97,6 +98,49 @@ def test_the_children_of_an_ended_trial_are_gone_before_its_slot_is_free(tune_ru
     assert time.monotonic() - began < 12.0
     assert result.trials[0].state is (TrialStatus.FAILED if how_it_ends == "crashes" else TrialStatus.COMPLETED)
     assert result.trials[1].metrics["is_gone"] == 1.0
+
+
+@pytest.mark.parametrize("how_it_ends", ["returns", "crashes", "stopped"])
+def test_a_tree_that_ignores_sigterm_is_gone_within_five_seconds_of_its_trials_end(tune_run, say, pids, how_it_ends):
+    """F18. A neighbour goes on until then, so that it is not the end of the experiment that clears it."""
+    folder = str(pids)
+
+    def train(config):
+        if config["i"] == 1:
+            while not os.path.exists(f"{folder}/over"):
+                time.sleep(0.01)
+            return
+        fork_one(say, "child")
+        if os.fork() == 0:
+            os.setsid()
+            fork_one(say, "grandchild")
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            say("leader")
+            while True:
+                time.sleep(1)
+        for name in TREE:
+            while not os.path.exists(f"{folder}/{name}.pid"):
+                time.sleep(0.01)
+        say("trial")
+        if how_it_ends == "crashes":
+            os._exit(1)
+        tune.report(loss=1.0, training_iteration=100 if how_it_ends == "stopped" else 1)
+
+    def watch():
+        try:
+            trial, *tree = (pid_of(pids, name) for name in ("trial", *TREE))
+            eventually(lambda: not is_alive(trial), within_s=20.0, what="the end of the trial")
+            eventually(lambda: not any(map(is_alive, tree)), within_s=5.0, what="the end of its tree")
+        finally:
+            (pids / "over").touch()
+
+    outside = Outside(watch)
+    result = tune_run(
+        train, config={"i": tune.grid_search([0, 1])}, capacity={"cpu": 2}, stop={"training_iteration": 100}
+    )
+    outside.join()
+    assert result.trials[0].state is (TrialStatus.FAILED if how_it_ends == "crashes" else TrialStatus.COMPLETED)
+    assert result.trials[1].state is TrialStatus.COMPLETED
 
 
 def test_the_children_of_a_neighbour_are_not_touched(tune_run, say, pids):

@@ -82,6 +82,21 @@ def test_what_is_printed_while_the_code_is_loaded_is_not_repeated_by_every_trial
     assert open(os.path.join(result.folder, "logs", "template.log")).read().count("I am loaded") == 1
 
 
+def test_the_driver_opens_no_log(tune_run, opened, capsys):
+    """F12. Nor does its reporter, for a trial that failed."""
+
+    def train(config):
+        print("x" * 10_000)
+        tune.report(loss=1.0)
+        assert config["i"] != 1, "the second one fails"
+
+    result = tune_run(train, config={"i": tune.grid_search([0, 1, 2])}, verbose=2)
+    assert [len(open(trial.log_path).read()) >= 10_000 for trial in result.trials] == [True] * 3
+    logs = [path for path in opened if path.endswith(".log")]
+    assert logs == [trial.log_path for trial in result.trials], "those of this test, which the hook sees"
+    assert "the second one fails" in capsys.readouterr().out
+
+
 def test_a_second_attempt_goes_on_in_the_same_log(tune_run, pids):
     folder = str(pids)
 

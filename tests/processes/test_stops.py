@@ -8,10 +8,25 @@ import signal
 import time
 
 import pytest
+from msgspec.structs import replace
 
 import tunesmith as tune
-from tunesmith.events import AttemptEnded, StopAttempt
+from tunesmith.events import (
+    CONTINUE,
+    AnswerReport,
+    AttemptEnded,
+    Decision,
+    StartAttempt,
+    StopAttempt,
+    TrialReported,
+    Verdict,
+)
+from tunesmith.executors import attempts
+from tunesmith.executors.processes import ProcessExecutor
+from tunesmith.experiment.state import as_told
+from tunesmith.resources import Placement, Resources
 from tunesmith.stores import open_reader
+from tunesmith.testing.executor import Driver
 from tunesmith.trial import AttemptOutcome, TrialStatus
 
 from .harness import Outside, pid_of
@@ -136,6 +151,52 @@ def test_who_has_stopped_itself_with_sigstop_is_killed(tune_run):
     assert stop_after_one_report(tune_run, train) is AttemptOutcome.STOPPED
 
 
+STOP = StopAttempt(3, 1, "interrupted", TrialStatus.INTERRUPTED)
+
+
+@pytest.mark.parametrize(
+    ("stop", "decision", "is_interruption"),
+    [
+        (STOP, as_told(STOP), True),
+        (STOP, Decision(Verdict.STOP, "rank 7 of 9"), False),
+        (STOP, CONTINUE, False),
+        (None, as_told(STOP), False),
+        (replace(STOP, attempt=2), as_told(STOP), False),
+        (replace(STOP, trial=4), as_told(STOP), False),
+        (replace(STOP, status_after=TrialStatus.STOPPED), as_told(STOP), False),
+        (replace(STOP, status_after=TrialStatus.FAILED), as_told(STOP), False),
+    ],
+)
+def test_only_what_ends_by_an_interrupt_alone_is_told_that_it_goes_on_later(stop, decision, is_interruption):
+    assert attempts.is_interruption(AnswerReport(3, 1, 5, decision), stop) == is_interruption
+
+
+@pytest.mark.parametrize("is_told_before", [False, True], ids=["told once", "on a longer ladder already"])
+def test_a_stop_with_a_shorter_grace_than_the_experiments_ends_the_trial_within_it(tmp_path, is_told_before):
+    """F36: of SIGTERM and SIGHUP; the grace of this experiment is 5 s."""
+
+    def train(config):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        tune.report(loss=1.0)
+        while True:
+            time.sleep(1)
+
+    executor = ProcessExecutor({"cpu": 1})
+    driver = Driver(executor, train, tmp_path)
+    try:
+        executor.carry_out([StartAttempt(0, 1, Placement(executor.nodes()[0].name, Resources(cpu=1.0)))])
+        driver.run(lambda: bool(driver.of(TrialReported)))
+        began = time.monotonic()
+        executor.carry_out([StopAttempt(0, 1, "the time budget is used up")] if is_told_before else [])
+        executor.carry_out([StopAttempt(0, 1, "SIGTERM", grace_s=0.2)])
+        driver.run_to_the_end()
+        assert time.monotonic() - began < 0.2 + MARGIN_S
+    finally:
+        executor.close()
+    assert [end.outcome for end in driver.of(AttemptEnded)] == [AttemptOutcome.STOPPED]
+
+
 def test_a_swallowed_stop_followed_by_a_return_is_a_stop(tune_run):
     def train(config):
         try:
@@ -172,7 +233,7 @@ def test_the_time_budget_ends_trials_that_never_report(tune_run):
     began = time.monotonic()
     result = tune_run(lambda config: time.sleep(1000), num_samples=2, time_budget_s=1.0, grace_s=GRACE_S)
     assert time.monotonic() - began < 1.0 + GRACE_S + MARGIN_S
-    assert {trial.state for trial in result.trials} == {TrialStatus.STOPPED}
+    assert {trial.state for trial in result.trials} == {TrialStatus.INTERRUPTED}
     assert "time budget of 1 s is used up" in result.trials[0].reason
 
 
@@ -185,7 +246,7 @@ def test_the_time_budget_ends_trials_that_report_and_keeps_their_results(tune_ru
     result = tune_run(train, num_samples=-1, time_budget_s=1.0, grace_s=GRACE_S)
     begun = [trial for trial in result.trials if trial.trial.attempt]
     assert begun
-    assert all(trial.state is TrialStatus.STOPPED and trial.step > 0 for trial in begun)
+    assert all(trial.state is TrialStatus.INTERRUPTED and trial.step > 0 for trial in begun)
 
 
 def test_trials_that_still_wait_for_the_template_are_stopped_without_being_started(tune_run, pids):
@@ -203,11 +264,11 @@ def test_trials_that_still_wait_for_the_template_are_stopped_without_being_start
         return slow
 
     result = tune_run(train, time_budget_s=0.5, grace_s=0.5)
-    assert result.trials[0].state is TrialStatus.STOPPED
+    assert result.trials[0].state is TrialStatus.INTERRUPTED
     assert not (pids / "started").exists()
 
 
-def test_a_trial_that_cannot_be_killed_is_given_up_after_a_bounded_time(tune_run, say, pids):
+def test_a_trial_that_cannot_be_killed_is_given_up_after_a_bounded_time(tune_run, say, pids, caplog):
     """With its template stopped nobody signals the trial, as with one in state D; the experiment's end clears it."""
 
     def train(config):
@@ -228,7 +289,11 @@ def test_a_trial_that_cannot_be_killed_is_given_up_after_a_bounded_time(tune_run
     outside.join()
     assert time.monotonic() - began < 20.0
     assert result.trials[0].values("loss") == [(1, 1.0)]
-    assert "cannot be killed" in next(r for r in records_of(result) if isinstance(r, AttemptEnded)).error
+    end = next(record for record in records_of(result) if isinstance(record, AttemptEnded))
+    assert end.outcome is AttemptOutcome.LOST
+    assert "cannot be killed" in end.error
+    warning = f"Trial 0 (process {pid_of(pids, 'trial0')}) was killed and does not end; it is given up."
+    assert caplog.messages.count(warning) == 1
 
 
 def test_the_reason_of_a_stop_is_in_the_log_of_events(tune_run):

@@ -243,7 +243,8 @@ def test_a_class_trainable_that_is_stopped_saves_at_its_end(tmp_path):
     assert (tmp_path / trial.checkpoint.path / "n").read_text() == "3"
 
 
-def test_an_interrupted_class_trainable_goes_on_where_it_was(tmp_path):
+@pytest.mark.parametrize("at_end", [True, False])
+def test_an_interrupted_class_trainable_goes_on_where_it_was(tmp_path, at_end):
     class Interrupting(Counting):
         def step(self):
             if self.n == 3 and len(runs) == 1:
@@ -251,13 +252,26 @@ def test_an_interrupted_class_trainable_goes_on_where_it_was(tmp_path):
             return super().step()
 
     runs = []
-    runs.append(Inline(Interrupting, tmp_path, at_end=True))
+    runs.append(Inline(Interrupting, tmp_path, at_end=at_end))
     runs[0].run()
     assert runs[0].trials[0].status is TrialStatus.INTERRUPTED
-    runs.append(Inline(Interrupting, tmp_path, at_end=True, store=runs[0].store))
+    runs.append(Inline(Interrupting, tmp_path, at_end=at_end, store=runs[0].store))
     runs[1].run(epoch=2)
     trial = runs[1].trials[0]
     assert (trial.status, trial.step, trial.n_reports) == (TrialStatus.COMPLETED, 6, 6)
+
+
+@pytest.mark.parametrize("comes_an_interrupt_too", [False, True])
+def test_a_class_trainable_that_the_scheduler_stops_is_saved_only_on_request(tmp_path, comes_an_interrupt_too):
+    class Counted(Counting):
+        def step(self):
+            if self.n == 2 and comes_an_interrupt_too:
+                run.executor.post(InterruptRequested(1, "SIGINT"))
+            return super().step()
+
+    run = Inline(Counted, tmp_path, scheduler=StopsAt(3))
+    run.run()
+    assert (run.trials[0].status, run.trials[0].checkpoints) == (TrialStatus.STOPPED, ())
 
 
 def test_configs_need_not_be_picklable(tmp_path):

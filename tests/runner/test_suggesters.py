@@ -12,7 +12,7 @@ from tunesmith.events import Suggest, Suggestion
 from tunesmith.protocols import Exhausted, History, Wait
 from tunesmith.runner.suggester import InlineSuggester, ThreadSuggester, answer
 from tunesmith.searchers import RandomSearch
-from tunesmith.space import Space, uniform
+from tunesmith.space import Space, sample_from, uniform
 from tunesmith.testing.samples import LOSS
 from tunesmith.trial import Trial, TrialStatus
 
@@ -97,3 +97,16 @@ def test_the_thread_answers_in_the_order_of_the_requests_and_ends():
     finally:
         suggester.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "tunesmith-suggester"]
+
+
+@pytest.mark.parametrize("searcher", [RandomSearch(), Saying(RuntimeError("no"))], ids=["random", "another"])
+def test_a_space_that_cannot_be_sampled_is_no_fault_of_the_searcher_and_told_in_its_own_words(searcher, caplog):
+    def broken(config):
+        raise KeyError("oops")
+
+    event = answer(searcher, Suggest(1, 2), replace(HISTORY, space=Space({"x": sample_from(broken)})))
+    assert (event.suggestions, event.is_exhausted, event.note) == ((), True, None)
+    assert event.error.startswith("sample_from of 'x' raised KeyError: 'oops'")
+    assert [message.partition("'oops'")[0] for message in caplog.messages] == [
+        "No config can be made: sample_from of 'x' raised KeyError: "
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 
@@ -9,9 +10,10 @@ import pytest
 
 import tunesmith as tune
 from tunesmith.callbacks import ProgressReporter
-from tunesmith.errors import TrainableError
+from tunesmith.errors import StoreError, TrainableError
 from tunesmith.events import TrialReported
-from tunesmith.runner import follower, watcher
+from tunesmith.runner import follower, patience, watcher
+from tunesmith.stores import Reader
 
 
 class Recorder:
@@ -20,12 +22,15 @@ class Recorder:
     def __init__(self):
         self.records = []
         self.calls = []
+        self.is_told = threading.Event()
 
     def setup(self, folder):
         self.calls.append("setup")
 
     def on_records(self, records):
         self.records += records
+        if self.losses:
+            self.is_told.set()
 
     def on_end(self):
         self.calls.append("end")
@@ -33,6 +38,10 @@ class Recorder:
     @property
     def losses(self):
         return [record.metrics["loss"] for record in self.records if isinstance(record, TrialReported)]
+
+
+class Healthy(Recorder):
+    """Another one beside it."""
 
 
 class Raising(Recorder):
@@ -86,7 +95,7 @@ def test_a_callback_is_told_everything_in_order_and_of_the_end(tmp_path):
     assert callback.calls == ["setup", "end"]
 
 
-@pytest.mark.parametrize("error", [RuntimeError, SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [RuntimeError, StoreError, SystemExit, KeyboardInterrupt])
 @pytest.mark.parametrize("where", ["setup", "on_records", "on_end"])
 def test_a_callback_that_raises_is_said_once_and_ends_alone(tmp_path, caplog, where, error):
     broken, healthy = Raising(where, error), Recorder()
@@ -181,6 +190,136 @@ def test_a_reporter_that_raises_ends_alone_and_gives_the_terminal_back(tmp_path,
     assert callback.losses == [1.0, 2.0, 3.0]
     assert reporter.n_closed >= 1
     assert sum("BrokenReporter failed" in message for message in caplog.messages) == 1
+
+
+# ---------------------------------------------------------------- reads that fail
+
+
+@pytest.fixture
+def failing_reads(monkeypatch):
+    """Makes reads of one thread fail: those of these numbers, from 0."""
+    monkeypatch.setattr(patience, "_INTERVAL_S", 0.01)
+
+    def fail(thread, method, numbers):
+        read, count = getattr(Reader, method), itertools.count()
+
+        def maybe(reader, *arguments):
+            if threading.current_thread().name == thread and next(count) in numbers:
+                raise StoreError("locked by a backup program")
+            return read(reader, *arguments)
+
+        monkeypatch.setattr(Reader, method, maybe)
+
+    return fail
+
+
+def test_a_callback_is_told_everything_though_some_reads_fail(tmp_path, failing_reads, caplog):
+    failing_reads("tunesmith-Recorder", "records", {0, 1, 2, 4})
+    callback = Recorder()
+    run(train, tmp_path, callback)
+    assert callback.losses == [1.0, 2.0, 3.0]
+    assert callback.calls == ["setup", "end"]
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("module", [follower, watcher])
+def test_who_cannot_open_the_store_at_once_opens_it_later(tmp_path, monkeypatch, module):
+    monkeypatch.setattr(patience, "_INTERVAL_S", 0.01)
+    open_reader, count = module.open_reader, itertools.count()
+
+    def maybe(folder):
+        if next(count) == 0:
+            raise StoreError("locked by a backup program")
+        return open_reader(folder)
+
+    monkeypatch.setattr(module, "open_reader", maybe)
+    callback, reporter = Recorder(), Collecting()
+    run(train, tmp_path, callback, progress_reporter=reporter, verbose=2)
+    assert (callback.losses, callback.calls) == ([1.0, 2.0, 3.0], ["setup", "end"])
+    assert (reporter.losses, reporter.n_finished) == ([1.0, 2.0, 3.0], 1)
+
+
+def test_a_callback_is_told_of_the_end_though_nothing_can_be_read_any_more(
+    tmp_path, failing_reads, caplog, monkeypatch
+):
+    monkeypatch.setattr(patience, "_PATIENCE_S", 0.05)
+    failing_reads("tunesmith-Recorder", "records", range(10**6))
+    callback, healthy = Recorder(), Healthy()
+    run(train, tmp_path, callback, healthy)
+    assert callback.calls == ["setup", "end"]
+    assert healthy.losses == [1.0, 2.0, 3.0]
+    assert [message for message in caplog.messages if "Recorder is behind" in message] == [
+        "Recorder is behind with what it is told, since the store cannot be read: locked by a backup program"
+    ]
+
+
+def test_a_callback_is_told_the_rest_once_the_store_can_be_read_again(tmp_path, failing_reads, monkeypatch, caplog):
+    monkeypatch.setattr(patience, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(follower, "_INTERVAL_S", 0.01)
+    failing_reads("tunesmith-Recorder", "records", range(3))
+    callback = Recorder()
+
+    def train(config):
+        tune.report(loss=1.0)
+        assert callback.is_told.wait(30.0)
+        tune.report(loss=2.0)
+
+    run(train, tmp_path, callback)
+    assert callback.losses == [1.0, 2.0]
+    assert sum("Recorder is behind" in message for message in caplog.messages) == 1
+
+
+class Collecting(ProgressReporter):
+    """Keeps what it is shown."""
+
+    interval_s = 0.01
+
+    def __init__(self):
+        self.losses, self.n_closed, self.n_finished = [], 0, 0
+
+    def start(self, folder, verbose):
+        pass
+
+    def update(self, view, news):
+        self.losses += [record.metrics["loss"] for record in news if isinstance(record, TrialReported)]
+
+    def finish(self, view):
+        self.n_finished += 1
+
+    def close(self):
+        self.n_closed += 1
+
+
+@pytest.mark.parametrize("method", ["records", "trials", "status"])
+@pytest.mark.parametrize(("patience_s", "numbers"), [(20.0, range(0, 10**6, 2)), (0.0, {0, 1, 3})])
+def test_a_reporter_is_shown_everything_though_some_reads_fail(
+    tmp_path, failing_reads, monkeypatch, method, patience_s, numbers
+):
+    monkeypatch.setattr(patience, "_PATIENCE_S", patience_s)
+    monkeypatch.setattr(watcher, "_BATCH", 2)
+    failing_reads("tunesmith-watcher", method, numbers)
+    reporter, callback = Collecting(), Recorder()
+
+    def train(config):
+        for step in range(1, 4):
+            tune.report(loss=float(step))
+        while not reporter.losses:
+            threading.Event().wait(0.01)
+
+    run(train, tmp_path, callback, progress_reporter=reporter, verbose=2)
+    assert reporter.losses == [1.0, 2.0, 3.0]
+    assert (reporter.n_finished, reporter.n_closed) == (1, 1)
+
+
+def test_a_reporter_that_cannot_be_shown_anything_gives_the_terminal_back(tmp_path, failing_reads, monkeypatch, caplog):
+    monkeypatch.setattr(patience, "_PATIENCE_S", 0.05)
+    failing_reads("tunesmith-watcher", "records", range(10**6))
+    failing_reads("tunesmith-watcher", "trials", range(10**6))
+    reporter = Collecting()
+    result = run(train, tmp_path, progress_reporter=reporter, verbose=2)
+    assert len(result.trials[0].values("loss")) == 3
+    assert reporter.n_closed == 1
+    assert sum("The progress is not shown" in message for message in caplog.messages) == 1
 
 
 def test_an_error_before_anything_is_watched_is_not_hidden_behind_another(tmp_path):

@@ -3,13 +3,9 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tunesmith.errors import ConfigError
-from tunesmith.events import AttemptEnded, SessionStarted
 from tunesmith.stoppers import DictStopper, MaximumIterationStopper, NoopStopper, TimeoutStopper
-from tunesmith.trial import AttemptOutcome
 
 from .drive import hand_over, make_report, make_trial, play
 
@@ -93,36 +89,14 @@ def test_limit_that_cannot_be_meant_is_refused(limits):
 # ---------------------------------------------------------------- timeout
 
 
-def started(at: float, epoch: int = 1) -> SessionStarted:
-    return SessionStarted(epoch=epoch, at=at, nodes=())
-
-
 @pytest.mark.parametrize("timeout", [60, 60.0, timedelta(minutes=1)])
-def test_experiment_ends_at_the_first_record_after_the_timeout(timeout):
+def test_no_jump_of_the_wall_clock_in_the_records_ends_the_experiment(timeout):
+    """F40: the deadline is kept by the experiment, on a clock that does not jump."""
     stopper = TimeoutStopper(timeout)
-    assert stopper.should_end() is None
-    stopper.observe(started(1000.0))
-    hand_over(stopper, make_report(0, 1, at=1059.9))
-    assert stopper.should_end() is None
-    stopper.observe(AttemptEnded(trial=0, attempt=1, outcome=AttemptOutcome.RETURNED, at=1060.0))
-    assert stopper.should_end() == "the timeout of 60 s has passed"
-
-
-def test_resumed_experiment_has_the_whole_time_again():
-    stopper = TimeoutStopper(60)
-    for record in (started(1000.0), make_report(0, 1, at=2000.0), started(5000.0, epoch=2)):
-        stopper.observe(record)
-    assert stopper.should_end() is None
-
-
-@given(st.lists(st.floats(900, 1200), min_size=1))
-def test_clock_that_jumps_back_does_not_take_an_end_back(times):
-    stopper, has_ended = TimeoutStopper(60), False
-    stopper.observe(started(1000.0))
-    for step, at in enumerate(times, start=1):
-        stopper.observe(make_report(0, step, at=at))
-        has_ended = has_ended or at >= 1060
-        assert (stopper.should_end() is not None) == has_ended
+    for at in (1000.0, 4600.0, -2600.0):
+        hand_over(stopper, make_report(0, 1, at=at))
+        assert stopper.should_end() is None
+    assert stopper.timeout_s == 60.0
 
 
 @pytest.mark.parametrize("timeout", [0, -1, math.nan, "60", True, timedelta(0)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import apsw
@@ -9,7 +10,7 @@ import pytest
 
 from tunesmith.errors import StoreError
 from tunesmith.events import StartAttempt, TrialReported
-from tunesmith.stores import create_store, open_reader, open_store, recover
+from tunesmith.stores import create_store, open_reader, open_store, recover, recovery
 
 from .store_samples import make_spec, make_trial, run_of, start
 
@@ -117,6 +118,40 @@ def test_nothing_is_recovered_over_a_file(damaged, tmp_path):
     with pytest.raises(StoreError, match="exists"):
         recover(damaged(leaves("results")), tmp_path / "recovered.db")
     assert (tmp_path / "recovered.db").read_text() == "mine"
+
+
+def test_a_folder_that_is_not_there_is_said_so(damaged, tmp_path):
+    with pytest.raises(StoreError, match=r"no/recovered\.db cannot be opened or written"):
+        recover(damaged(leaves("results")), tmp_path / "no" / "recovered.db")
+
+
+def test_a_link_to_nothing_is_neither_followed_nor_removed(damaged, tmp_path):
+    target = tmp_path / "recovered.db"
+    target.symlink_to(tmp_path / "elsewhere.db")
+    with pytest.raises(StoreError, match="exists"):
+        recover(damaged(leaves("results")), target)
+    assert target.is_symlink() and not target.exists()
+
+
+def test_a_file_that_somebody_makes_meanwhile_is_not_removed(damaged, tmp_path, monkeypatch):
+    target = tmp_path / "recovered.db"
+    open_damaged = recovery._open_damaged
+    monkeypatch.setattr(recovery, "_open_damaged", lambda path: (target.write_text("mine"), open_damaged(path))[1])
+    with pytest.raises(StoreError, match="exists"):
+        recover(damaged(leaves("results")), target)
+    assert target.read_text() == "mine"
+
+
+def test_a_row_that_fits_no_table_any_more_is_named_as_lost(damaged, tmp_path):
+    path = damaged(lambda connection: [])
+    content = bytearray(path.read_bytes())
+    for found in re.finditer(rb'\{"loss":7\.0\}', bytes(content)):  # the row, and what page splits left of it
+        kind = content.rindex(b"%", found.start() - 25, found.start())  # in the row's header: a text of 12 bytes
+        content[kind] ^= 1  # bytes that are no text
+    path.write_bytes(content)
+    found = recover(path, tmp_path / "recovered.db")
+    assert (found.n_rows["results"], found.lost) == (N_REPORTS - 1, {"results": [(16, 16)]})
+    assert 8 not in results_in(tmp_path / "recovered.db")
 
 
 def test_an_undamaged_file_is_copied_whole(tmp_path):

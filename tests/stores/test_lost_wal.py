@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
+import apsw
 import pytest
 
 from tunesmith.clock import VirtualClock
-from tunesmith.errors import StoreError
+from tunesmith.errors import LeaseError, StoreError
 from tunesmith.events import Suggest
 from tunesmith.stores import create_store, open_reader, open_store
-from tunesmith.stores.mark import Mark, mark_path, read_mark, write_mark
+from tunesmith.stores import lease as leases
+from tunesmith.stores.mark import Mark, id_sum, mark_path, read_mark, wal_path, wal_salt, write_mark
 from tunesmith.stores.schema import back_up
 
 from .store_samples import make_spec, make_trial, run_of, start
@@ -172,7 +175,7 @@ def test_a_reader_beside_a_driver_that_begins_is_not_told_of_a_foreign_wal(tmp_p
         store.append(ROWS, [])
     old = read_mark(store.path)
     with open_store(tmp_path / "e") as store:
-        assert read_mark(store.path) == Mark(old.epoch, old.seq, None)
+        assert read_mark(store.path) == Mark(old.epoch, old.seq, None, old.experiment)
         open_reader(tmp_path / "e").close()
         store.append([Suggest(1, 1)], [])
         open_reader(tmp_path / "e").close()
@@ -195,6 +198,24 @@ def test_the_mark_never_says_more_than_was_synced(tmp_path):
     assert seen == [1, 1, 3, 3, 4]
 
 
+def test_the_mark_names_the_wal_that_its_record_is_in(tmp_path, monkeypatch):
+    """A commit during the sync may begin the WAL anew, which is not on the disk when the sync is done."""
+    with create_store(tmp_path / "e", make_spec(), clock=VirtualClock()) as store:
+        store.append(ROWS, [])
+        store.append([Suggest(1, 1)], [])
+        before = Mark(1, len(ROWS) + 1, wal_salt(store.path), id_sum("e1"))
+
+        def fsync(descriptor):
+            store._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+            store.append([Suggest(2, 1)], [])
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        store._sync_wal(store._synced_at)
+        monkeypatch.undo()
+        assert wal_salt(store.path) != before.wal_salt
+        assert read_mark(store.path) == before
+
+
 @pytest.mark.parametrize("content", [b"", b"\0" * 128, b'{"epoch":9,"seq":9,"wal_salt":1} 00000000', b"\xff" * 9])
 def test_a_torn_mark_is_none(tmp_path, content):
     write_mark(tmp_path / "experiment.db", Mark(9, 9, 9))
@@ -203,8 +224,8 @@ def test_a_torn_mark_is_none(tmp_path, content):
 
 
 def test_a_mark_comes_back_and_stays_within_a_sector(tmp_path):
-    largest = Mark(2**63 - 1, 2**63 - 1, 2**32 - 1)
-    for mark in (largest, Mark(1, 2, 3)):
+    largest = Mark(2**63 - 1, 2**63 - 1, 2**32 - 1, 2**32 - 1)
+    for mark in (largest, Mark(1, 2, 3, id_sum("x" * 10_000))):
         write_mark(tmp_path / "experiment.db", mark)
         assert read_mark(tmp_path / "experiment.db") == mark
         assert mark_path(tmp_path / "experiment.db").stat().st_size == 128
@@ -217,6 +238,120 @@ def test_an_experiment_goes_on_where_no_mark_can_be_written(tmp_path, monkeypatc
         store.append(ROWS, [])
     with open_store(tmp_path / "e") as store:
         assert list(store.records()) == ROWS
+
+
+# ---------------------------------------------------------------- a session that begins
+
+
+@pytest.fixture
+def closed(tmp_path):
+    """The database of a closed experiment; its mark has a salt."""
+    with create_store(tmp_path / "e", make_spec()) as store:
+        store.append(ROWS, [])
+    return store.path
+
+
+def test_the_mark_without_a_salt_is_on_the_disk_before_a_new_wal_begins(closed, monkeypatch):
+    seen = []
+
+    def fsync(descriptor):
+        if os.path.sameopenfile(descriptor, mark):
+            seen.append((read_mark(closed).wal_salt, wal_salt(closed)))
+
+    mark = os.open(mark_path(closed), os.O_RDONLY)
+    monkeypatch.setattr(os, "fsync", fsync)
+    open_store(closed.parent).close()
+    os.close(mark)
+    assert seen == [(None, None)]
+
+
+def test_a_mark_that_a_power_loss_set_back_refuses_nobody(closed):
+    old = mark_path(closed).read_bytes()
+    with open_store(closed.parent) as store:
+        for n in range(100):
+            store.append([Suggest(n, 1)], [])
+        mark_path(closed).write_bytes(old)
+        assert read_mark(closed).wal_salt not in (None, wal_salt(closed))
+        reader = open_reader(closed)
+        assert reader.last_seq() == len(ROWS) + 100
+        reader.close()
+        with open_store(closed.parent, takeover=True) as again:
+            assert again.last_seq() == len(ROWS) + 100
+
+
+def fails(*arguments, **options):
+    raise OSError(5, "Input/output error")
+
+
+def test_a_mark_that_cannot_be_synced_is_removed(closed, monkeypatch):
+    monkeypatch.setattr(os, "fsync", fails)
+    with open_store(closed.parent) as store:
+        assert not mark_path(closed).exists()
+        monkeypatch.undo()
+        store.append([Suggest(1, 1)], [])
+        assert read_mark(closed).seq == len(ROWS) + 1
+
+
+def test_a_mark_that_can_be_neither_synced_nor_removed_is_refused(closed, monkeypatch):
+    monkeypatch.setattr(os, "fsync", fails)
+    monkeypatch.setattr(Path, "unlink", fails)
+    with pytest.raises(StoreError, match=r"experiment\.db-mark can be neither written .* nor removed"):
+        open_store(closed.parent)
+    monkeypatch.undo()
+    with open_store(closed.parent) as store:
+        assert store.epoch == 2, "the refused one wrote nothing"
+
+
+def test_a_driver_that_comes_too_late_leaves_the_mark_of_the_first_as_it_is(closed, monkeypatch):
+    """Another driver begins just after this one has found that there is none."""
+    look, others = leases.latest_lease, []
+
+    def look_too_early(connection):
+        found = look(connection)
+        if not others:
+            others.append(None)
+            others[0] = open_store(closed.parent)
+            others[0].append([Suggest(1, 1)], [])
+        return found
+
+    monkeypatch.setattr(leases, "latest_lease", look_too_early)
+    with pytest.raises(LeaseError, match="this very process"):
+        open_store(closed.parent)
+    assert read_mark(closed) == Mark(2, len(ROWS) + 1, wal_salt(closed), id_sum("e1"))
+    others[0].close()
+
+
+# ---------------------------------------------------------------- what an experiment leaves in its folder
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-journal"])
+def test_nothing_is_created_beside_the_rows_of_a_database_that_is_gone(killed, suffix):
+    wal_path(killed / "experiment.db").rename(killed / f"experiment.db{suffix}")
+    remove(killed, "experiment.db")
+    before = sorted(killed.iterdir())
+    with pytest.raises(StoreError, match=rf"experiment\.db{suffix} is there without its experiment\.db"):
+        create_store(killed, make_spec())
+    assert sorted(killed.iterdir()) == before
+
+
+def test_an_experiment_begins_where_another_one_left_its_mark(killed, caplog):
+    remove(killed, "experiment.db", "experiment.db-wal", "experiment.db-shm")
+    with create_store(killed, make_spec(experiment_id="e2")) as store:
+        store.append([Suggest(1, 1)], [])
+        assert read_mark(store.path) == Mark(1, 1, wal_salt(store.path), id_sum("e2"))
+    with open_store(killed) as store:
+        assert store.last_seq() == 1
+    assert caplog.text == ""
+
+
+def test_the_mark_of_another_experiment_says_nothing(tmp_path, killed, caplog):
+    with create_store(tmp_path / "e2", make_spec(experiment_id="e2")):
+        pass
+    shutil.copy(killed / "experiment.db-mark", tmp_path / "e2")
+    open_reader(tmp_path / "e2").close()
+    with open_store(tmp_path / "e2") as store:
+        assert read_mark(store.path) == Mark(experiment=id_sum("e2"))
+    assert caplog.text == ""
 
 
 def test_a_backup_has_no_mark_of_its_own(tmp_path):

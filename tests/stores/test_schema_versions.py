@@ -109,6 +109,49 @@ def test_a_migrated_file_is_migrated_once(folder, next_version):
     assert not (folder / "experiment.db.v1").exists()
 
 
+def test_of_two_drivers_that_find_the_old_schema_one_migrates_it(folder, monkeypatch):
+    monkeypatch.setattr(schemas, "SCHEMA_VERSION", 2)
+    monkeypatch.setitem(schemas.MIGRATIONS, 2, lambda c: c.execute("UPDATE experiment SET n_trials = 2 * n_trials"))
+    path = folder / "experiment.db"
+    first, second = apsw.Connection(str(path)), apsw.Connection(str(path))
+    versions = [schemas.check_version(one, path) for one in (first, second)]
+    for one, version in zip((first, second), versions, strict=True):
+        schemas.migrate(one, path, version)
+    assert first.execute("SELECT n_trials FROM experiment").fetchone() == (2 * make_spec().n_trials,)
+    backup = apsw.Connection(str(folder / "experiment.db.v1"))
+    assert backup.pragma("user_version") == 1
+    for one in (first, second, backup):
+        one.close()
+    assert [file.name for file in folder.iterdir() if file.name.startswith(".")] == []
+
+
+def test_a_driver_that_is_newer_may_migrate_first(folder, next_version, monkeypatch):
+    path = folder / "experiment.db"
+    late = apsw.Connection(str(path))
+    copy_all = schemas.copy_all
+    monkeypatch.setattr(schemas, "copy_all", lambda *found: (copy_all(*found), change(folder)))
+    with pytest.raises(StoreError, match=r"version 99.*up to 2"):
+        schemas.migrate(late, path, 1)
+    assert late.pragma("user_version") == 99
+    late.close()
+    assert not (folder / "experiment.db.v1").exists()
+
+
+def test_a_backup_that_fails_half_way_is_not_there_and_nothing_is_migrated(folder, next_version, monkeypatch):
+    def fail(connection, target):
+        target.write_bytes(b"half")
+        raise OSError("no room")
+
+    monkeypatch.setattr(schemas, "copy_all", fail)
+    before = sorted(file.name for file in folder.iterdir())
+    with pytest.raises(OSError, match="no room"):
+        open_store(folder)
+    assert sorted(file.name for file in folder.iterdir()) == before
+    file = sqlite3.connect(folder / "experiment.db")
+    assert file.execute("PRAGMA user_version").fetchone() == (1,)
+    file.close()
+
+
 def test_a_migration_that_fails_leaves_the_old_schema(folder, next_version, monkeypatch):
     monkeypatch.setattr(schemas, "SCHEMA_VERSION", 3)
     monkeypatch.setitem(schemas.MIGRATIONS, 3, lambda c: c.execute("nonsense"))
@@ -140,9 +183,9 @@ def kill_after_commit(cursor, sql, bindings):
     seen.append(sql)
     return True
 
-back_up = schema.back_up
+copy_all = schema.copy_all
 if sys.argv[2] == "before":
-    schema.back_up = lambda *arguments: (back_up(*arguments), os.kill(os.getpid(), 9))
+    schema.copy_all = lambda *arguments: (copy_all(*arguments), os.kill(os.getpid(), 9))
 schema.SCHEMA_VERSION = 2
 schema.MIGRATIONS[2] = half
 open_store(sys.argv[1])

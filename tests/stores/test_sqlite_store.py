@@ -124,6 +124,18 @@ def test_an_export_holds_what_a_plain_copy_would_miss(store, tmp_path):
     assert [record for _, record in open_reader(tmp_path / "copy.db").records()] == SAMPLE
 
 
+def test_an_export_that_fails_half_way_leaves_nothing(store, tmp_path, monkeypatch):
+    def fail(connection, target, **options):
+        target.write_bytes(b"half")
+        raise apsw.FullError("no room")
+
+    monkeypatch.setattr("tunesmith.stores.schema.copy_all", fail)
+    (tmp_path / "to").mkdir()
+    with pytest.raises(StoreError, match="full"):
+        store.export(tmp_path / "to" / "copy.db")
+    assert list((tmp_path / "to").iterdir()) == []
+
+
 # ---------------------------------------------------------------- lease
 
 

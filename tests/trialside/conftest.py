@@ -24,6 +24,7 @@ class InProcessDriver:
         self.reports: list[dict[str, Any]] = []
         self.verdicts: dict[int, tuple[str, str | None]] = {}  #: by step; "continue" for the others
         self.refusals: dict[int, str] = {}
+        self.interrupts: set[int] = set()  #: steps whose stop is no end of the trial
         self.on_report: Callable[[], None] = lambda: None
 
     def report(
@@ -41,7 +42,7 @@ class InProcessDriver:
                 "is_last": is_last,
             }
         )
-        return Answer(*self.verdicts.get(step, ("continue", None)), step)
+        return Answer(*self.verdicts.get(step, ("continue", None)), step, step in self.interrupts)
 
     def ended(self, outcome: str, error: str | None = None, *, is_childless: bool = False) -> None: ...
     def close(self) -> None: ...

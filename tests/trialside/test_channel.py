@@ -16,6 +16,7 @@ from tunesmith.errors import ReportError
 from tunesmith.trialside import (
     Answer,
     DriverLost,
+    ReportDecision,
     Session,
     SocketChannel,
     TrialFacts,
@@ -61,6 +62,16 @@ def test_a_report_travels_whole_and_its_answer_comes_back(socket_driver: Any, ch
             "is_last": True,
         }
     ]
+
+
+@pytest.mark.parametrize("is_interrupted", [True, False])
+def test_a_stop_says_whether_the_trial_goes_on_some_other_time(
+    socket_driver: Any, channel: SocketChannel, is_interrupted: bool
+) -> None:
+    answer = {"type": "answer", "verdict": "stop", "reason": "interrupted", "step": 1, "is_interrupted": is_interrupted}
+    socket_driver.answers[1] = answer
+    decision = Session(socket_driver.facts, channel).report({"loss": 1.0}, on_stop="return")
+    assert decision == ReportDecision(True, "interrupted", "stop", is_interrupted)
 
 
 def test_a_refused_report_raises_and_the_next_is_answered(socket_driver: Any, channel: SocketChannel) -> None:

@@ -75,6 +75,19 @@ def test_a_tensor_with_one_element_is_taken_detached() -> None:
         clean_metrics({"a": torch.zeros(2)})
 
 
+@pytest.mark.torch
+def test_a_tensor_on_a_gpu_arrives_as_a_plain_python_number() -> None:
+    """F7."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU here")
+    weight = torch.tensor([2.0], requires_grad=True, device="cuda")
+    cleaned = clean_metrics({"a": (weight * 2).sum(), "b": torch.tensor(3, device="cuda"), "c": weight})
+    assert [(value, type(value)) for value in cleaned.values()] == [(4.0, float), (3, int), (2.0, float)]
+    with pytest.raises(MetricError, match="It has 2 elements"):
+        clean_metrics({"a": torch.zeros(2, device="cuda")})
+
+
 def test_nan_and_infinities_stay() -> None:
     cleaned = clean_metrics({"a": np.float32("nan"), "b": float("inf"), "c": -np.inf, "d": Decimal("NaN")})
     assert math.isnan(cleaned["a"]) and math.isnan(cleaned["d"])

@@ -113,6 +113,36 @@ def test_at_the_end_means_also_where_the_driver_ends_it(driver: Any, start: Star
     assert driver.metrics[1] == driver.metrics[2]
 
 
+@pytest.mark.parametrize("is_interrupted", [True, False])
+def test_an_interrupt_saves_what_nobody_asked_to_save_and_no_other_stop_does(
+    driver: Any, start: Start, is_interrupted: bool
+) -> None:
+    driver.verdicts[2] = ("stop", "interrupted")
+    driver.interrupts = {2} if is_interrupted else set()
+    with pytest.raises(TrialStopped, match="interrupted"):
+        run_trainable(counter(), start())
+    saved = "trials/00017/checkpoint_000002"
+    assert driver.checkpoints == ([None, None, saved] if is_interrupted else [None, None])
+
+
+def test_what_an_interrupt_finds_saved_is_not_saved_again(driver: Any, start: Start) -> None:
+    driver.verdicts[2], driver.interrupts = ("stop", "interrupted"), {2}
+    with pytest.raises(TrialStopped):
+        run_trainable(counter(), start(), checkpoint_freq=2)
+    assert driver.checkpoints == [None, "trials/00017/checkpoint_000002"]
+
+
+def test_an_interrupted_class_that_cannot_save_just_stops(driver: Any, start: Start) -> None:
+    class Bare(Trainable):
+        def step(self) -> dict[str, Any]:
+            return {}
+
+    driver.verdicts[1], driver.interrupts = ("stop", "interrupted"), {1}
+    with pytest.raises(TrialStopped, match="interrupted"):
+        run_trainable(Bare, start())
+    assert driver.checkpoints == [None]
+
+
 @pytest.mark.parametrize(
     ("saves_as", "loaded"), [("folder", "str"), ("path", "str"), ("same", "str"), ("dict", "dict")]
 )

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from tunesmith.analysis import ExperimentAnalysis
-from tunesmith.api.folder import continued_spec, existing, new_folder, resumable_hint
+from tunesmith.api.changes import continued_spec
+from tunesmith.api.folder import existing, new_folder, resumable_hint
 from tunesmith.api.plan import Plan, trial_names
 from tunesmith.api.resume import Resume, settle_name
 from tunesmith.callbacks import ProgressReporter
 from tunesmith.clock import Clock, SystemClock
-from tunesmith.errors import LeaseError, StoreError
-from tunesmith.events import EndReason
+from tunesmith.errors import LeaseError, StoreError, TuneError
+from tunesmith.events import EndReason, Event
 from tunesmith.executors.inline import InlineExecutor
 from tunesmith.executors.simulated import SimulatedExecutor
 from tunesmith.experiment import Experiment, SlotPool
+from tunesmith.experiment.judgement import missing_metric_note
 from tunesmith.protocols import Callback, Executor, Launch
 from tunesmith.runner.housekeeping import Housekeeper
 from tunesmith.runner.interrupts import interrupts_as_events
@@ -28,8 +32,16 @@ from tunesmith.spec import ExperimentSpec
 from tunesmith.stores import SqliteStore, create_store, open_reader, open_store
 from tunesmith.trial import TrialStatus
 
+_log = logging.getLogger("tunesmith")
 _AHEAD_PER_SLOT = 4  #: configs held ready for each slot, where results do not change what is proposed
 _MAX_AHEAD = 256
+#: Whoever ran out of configs may have some now that more are asked for, or another searcher is.
+_FINISHED_ENDS = (EndReason.FINISHED.value, EndReason.EXHAUSTED.value)
+_BEGUN = "SELECT count(*), total(status IN (?, ?, ?)) FROM trial_states WHERE attempt > 0"
+_FINISHED = (
+    "The experiment {name!r} is finished; its results are returned, and nothing was run. Only a larger num_samples "
+    "goes on with it: a larger max_t or another stop= trains no trial of it further."
+)
 
 
 def drive(
@@ -44,31 +56,29 @@ def drive(
     resume: Resume,
     takeover: bool,
     durability: str,
-    checkpoint_freq: int,
-    checkpoint_at_end: bool,
 ) -> ExperimentAnalysis:
-    """Create or go on with the experiment and run it to its end. Interrupted, it returns what there is."""
+    """Create or go on with the experiment and run it to its end. Interrupted, it returns what there is.
+
+    Raises: TuneError if it cannot go on for a reason that is no trial's.
+    """
     SlotPool(executor.nodes()).check_possible(plan.spec.resources)
-    if isinstance(executor, InlineExecutor):  # it has as many CPUs as the machine, but one thread to run trials in
-        plan = plan._replace(spec=replace(plan.spec, max_concurrent_trials=1))
+    executor.check_space(plan.space)
     plan = plan._replace(spec=replace(plan.spec, name=settle_name(resume, root, plan.spec.name)))
-    folder, plan, is_new = _settle_folder(plan, root, on_change=dict(on_change), verbose=verbose)
-    if not is_new:
-        plan = _without_new_trials(plan, folder) if resume.without_new_trials else plan
+    folder, plan, is_new = _settle_folder(plan, root, on_change=on_change, resume=resume, verbose=verbose)
     if not is_new and _is_finished(folder, plan.spec, reruns_failed=resume.reruns_failed):
-        _say(verbose, f"The experiment {plan.spec.name!r} is finished; its results are returned. More samples go on.")
+        _say(verbose, _FINISHED.format(name=plan.spec.name))
         return ExperimentAnalysis(open_reader(folder))
-    experiment = _experiment(plan, executor)
+    experiment = _experiment(plan, executor, begins_trials=is_new or not resume.without_new_trials)
     store = _created(folder, plan, durability) if is_new else None
     if store is None:
         if is_new:  # another driver made it in the same instant: be refused by name, or go on with it
-            folder, plan, is_new = _settle_folder(plan, root, on_change=dict(on_change), verbose=verbose)
-            experiment = _experiment(plan, executor)
+            folder, plan, is_new = _settle_folder(plan, root, on_change=on_change, resume=resume, verbose=verbose)
+            experiment = _experiment(plan, executor, begins_trials=not resume.without_new_trials)
         store = open_store(folder, plan.space, takeover=takeover, durability=durability)
     try:
         if not is_new:
-            store.revise(plan.spec)
             experiment.replay(store.records())
+            store.revise(plan.spec, experiment.trials)
         parts = _Parts(plan, experiment, store, executor, folder)
         if reporter is not None or callbacks:
             parts.watch(reporter, callbacks, verbose)
@@ -81,12 +91,13 @@ def drive(
             seed=plan.spec.seed,
             handle=parts.loop.handle,
             grace_s=plan.spec.grace_s,
-            checkpoint_freq=checkpoint_freq,
-            checkpoint_at_end=checkpoint_at_end,
+            checkpoint_freq=plan.spec.checkpoint_freq,
+            checkpoint_at_end=plan.spec.checkpoint_at_end,
         )
         parts.run(launch, resume)
     finally:
         store.close()
+    _raise_if_stuck(experiment, folder)
     return ExperimentAnalysis(open_reader(folder))
 
 
@@ -114,11 +125,19 @@ class _Parts:
             clock=self._clock,
             delete_checkpoint=self._housekeeper.delete,
             after_pass=self._after_pass,
+            # An inline trial is inside `wait` when it reports, and no other may begin meanwhile.
+            wait_for_room=_sleep if isinstance(executor, InlineExecutor) else None,
         )
+        self._has_checked_metric = False
 
     def _after_pass(self) -> None:
         if self._watcher is not None:
             self._watcher.after_pass()
+        if not self._has_checked_metric and self._experiment.state.metrics_seen:
+            self._has_checked_metric = True
+            note = missing_metric_note(self._experiment.objective, list(self._experiment.state.metrics_seen))
+            if note is not None:
+                _log.warning(note)
 
     def watch(self, reporter: ProgressReporter | None, callbacks: Sequence[Callback], verbose: int) -> None:
         """Have reporter and callbacks follow the log from here on."""
@@ -139,6 +158,7 @@ class _Parts:
             with interrupts_as_events(executor.post, is_inline=isinstance(executor, InlineExecutor)):
                 try:
                     executor.start(launch)
+                    self._tidy()
                     if self._watcher is not None:
                         self._watcher.start()
                     reruns = resume.reruns(self._experiment.trials)
@@ -151,6 +171,19 @@ class _Parts:
             self._store.close()
             if self._watcher is not None:
                 self._watcher.close()
+
+    def _tidy(self) -> None:
+        """What is left of earlier drivers; what they had running is gone by now, or too late to be heard."""
+        reader = open_reader(self._folder)
+        try:
+            self._housekeeper.tidy(reader)
+        finally:
+            reader.close()
+
+
+def _sleep(seconds: float) -> Sequence[Event]:
+    time.sleep(seconds)
+    return ()
 
 
 def _created(folder: Path, plan: Plan, durability: str) -> SqliteStore | None:
@@ -165,9 +198,11 @@ def _created(folder: Path, plan: Plan, durability: str) -> SqliteStore | None:
         return None
 
 
-def _experiment(plan: Plan, executor: Executor) -> Experiment:
+def _experiment(plan: Plan, executor: Executor, *, begins_trials: bool) -> Experiment:
     """The state machine; configs that no result can change are held ready ahead of need."""
     spec = plan.spec
+    if isinstance(executor, InlineExecutor):  # it has as many CPUs as the machine, but one thread to run trials in
+        spec = replace(spec, max_concurrent_trials=1)
     n_ahead = 0
     if not plan.searcher.uses_results:
         n_ahead = min(_MAX_AHEAD, _AHEAD_PER_SLOT * SlotPool(executor.nodes()).n_fitting(spec.resources))
@@ -178,10 +213,25 @@ def _experiment(plan: Plan, executor: Executor) -> Experiment:
         scheduler=plan.scheduler,
         stopper=plan.stopper,
         n_ahead=n_ahead,
+        begins_trials=begins_trials,
     )
 
 
-def _settle_folder(plan: Plan, root: Path, *, on_change: dict[str, str], verbose: int) -> tuple[Path, Plan, bool]:
+def _raise_if_stuck(experiment: Experiment, folder: Path) -> None:
+    """Where an experiment failed and no trial is to blame, nobody would see it in the trials."""
+    state = experiment.state
+    if state.ending is None or state.ending.why is not EndReason.FAILED:
+        return
+    if state.sampling_error is not None or all(trial.status is not TrialStatus.FAILED for trial in state.trials):
+        raise TuneError(
+            f"The experiment {experiment.spec.name!r} could not go on: {state.ending.detail}\n"
+            f"All results are kept in {folder}; the same call, mended, goes on with them under its name."
+        )
+
+
+def _settle_folder(
+    plan: Plan, root: Path, *, on_change: Mapping[str, str], resume: Resume, verbose: int
+) -> tuple[Path, Plan, bool]:
     """The experiment's folder, the plan with its final spec, and whether it is new."""
     folder = existing(root, plan.spec.name) if plan.spec.name else None
     if folder is None:
@@ -192,32 +242,25 @@ def _settle_folder(plan: Plan, root: Path, *, on_change: dict[str, str], verbose
         return folder, plan._replace(spec=spec), True
     reader = open_reader(folder)
     try:
-        return folder, plan._replace(spec=continued_spec(reader.spec, plan.spec, on_change=on_change)), False
-    finally:
-        reader.close()
-
-
-def _without_new_trials(plan: Plan, folder: Path) -> Plan:
-    """The plan with as many trials as there are."""
-    reader = open_reader(folder)
-    try:
-        return plan._replace(spec=replace(plan.spec, n_trials=reader.n_trials()))
+        spec = continued_spec(reader, plan.spec, on_change=on_change)
+        if resume.without_new_trials:  # a limit of this session, which changes nothing of what was asked for
+            spec = replace(spec, n_trials=reader.spec.n_trials)
+        return folder, plan._replace(spec=spec), False
     finally:
         reader.close()
 
 
 def _is_finished(folder: Path, spec: ExperimentSpec, *, reruns_failed: bool) -> bool:
-    """Whether nothing is left to do: it ended, and no more trials are asked for than there are."""
+    """Whether nothing is left to do: it ended, and no more trials are asked for than have begun."""
     reader = open_reader(folder)
     try:
         status = reader.status().status
         if reruns_failed and reader.counts().get(TrialStatus.FAILED):
             return False
-        if status == EndReason.EXHAUSTED.value:
-            return True
-        n_open = sum(n for state, n in reader.counts().items() if not state.is_over)
-        is_enough = spec.n_trials is not None and reader.n_trials() >= spec.n_trials
-        return status == EndReason.FINISHED.value and is_enough and n_open == 0
+        ((n_begun, n_open),) = reader.query(_BEGUN, [state.value for state in TrialStatus if not state.is_over])
+        is_enough = spec.n_trials is not None and n_begun >= spec.n_trials and not n_open
+        # A changed objective is first put through all that is stored.
+        return status in _FINISHED_ENDS and is_enough and reader.spec.objective == spec.objective
     finally:
         reader.close()
 
@@ -225,3 +268,5 @@ def _is_finished(folder: Path, spec: ExperimentSpec, *, reruns_failed: bool) -> 
 def _say(verbose: int, text: str) -> None:
     if verbose > 0:
         print(text, flush=True)
+    else:
+        _log.info(text)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from tunesmith.errors import ConfigError, ExperimentExistsError, StoreError
-from tunesmith.space import space_difference
+from tunesmith.errors import ConfigError
 from tunesmith.spec import ExperimentSpec
 from tunesmith.stores import DATABASE_NAME, open_reader
 from tunesmith.trial import TrialStatus
@@ -33,46 +32,21 @@ def new_folder(root: Path, spec: ExperimentSpec) -> tuple[Path, ExperimentSpec]:
 
 
 def checked_name(name: str) -> str:
-    """The name, if it can be that of one folder. Raises ConfigError otherwise."""
-    if not _NAME.fullmatch(name) or name in (".", "..") or name.startswith("~"):
-        raise ConfigError(f"name is {name!r}. Give a plain folder name: no slashes, at most 200 characters.")
-    return name
+    """The name, if it can be that of one new folder. Raises ConfigError otherwise."""
+    if _is_folder_name(name) and not name.startswith("~"):  # a shell would take ~name for somebody's home
+        return name
+    raise ConfigError(f"name is {name!r}. Give a plain folder name: no slashes, no ~ in front, at most 200 characters.")
 
 
 def existing(root: Path, name: str) -> Path | None:
-    """The folder of the experiment of this name, or None."""
-    folder = root / checked_name(name)
-    return folder if (folder / DATABASE_NAME).exists() else None
+    """The folder of the experiment of this name, or None; it may have been renamed to one that is not given anew."""
+    is_there = _is_folder_name(name) and (root / name / DATABASE_NAME).exists()
+    return root / (name if is_there else checked_name(name)) if is_there else None
 
 
-def continued_spec(old: ExperimentSpec, new: ExperimentSpec, *, on_change: dict[str, str]) -> ExperimentSpec:
-    """The spec to go on with: the old one's identity and seed, the new one's budgets.
-
-    Raises: ExperimentExistsError if space, metric or mode differ and `on_change` does not allow it.
-    """
-    changes = (
-        {"space": [], "objective": []}
-        if old.space_fingerprint == new.space_fingerprint
-        else {"space": space_difference(old.space, new.space), "objective": []}
-    )
-    if old.objective != new.objective:
-        changes["objective"] = [f"the objective was {_words(old)}, is {_words(new)}"]
-    for what, differences in changes.items():
-        if differences and on_change.get(what, "refuse") == "refuse":
-            raise ExperimentExistsError(
-                f"The experiment {old.name!r} exists with another {what}: {'; '.join(differences)}. "
-                f"Give another name, or allow it with on_change={{'{what}': 'allow'}}."
-            )
-    if old.source_digest != new.source_digest and on_change.get("code", "warn") == "warn":
-        _log.warning("The source of %s has changed since the experiment %r began.", new.trainable_name, old.name)
-    return replace(new, experiment_id=old.experiment_id, name=old.name, seed=old.seed, created_at=old.created_at)
-
-
-def _words(spec: ExperimentSpec) -> str:
-    if spec.objective is None:
-        return "none"
-    pairs = zip(spec.objective.modes, spec.objective.metrics, strict=True)
-    return ", ".join(f"{mode.value} {metric}" for mode, metric in pairs)
+def _is_folder_name(name: str) -> bool:
+    is_unicode = not any("\ud800" <= character <= "\udfff" for character in name)  # SQLite takes no other paths
+    return is_unicode and name not in (".", "..") and _NAME.fullmatch(name) is not None
 
 
 def resumable_hint(root: Path, spec: ExperimentSpec) -> str | None:
@@ -83,19 +57,27 @@ def resumable_hint(root: Path, spec: ExperimentSpec) -> str | None:
         return None
     for database in folders[:_N_LOOKED_AT]:
         try:
-            reader = open_reader(database.parent)
-        except StoreError:
-            continue
-        try:
-            old = reader.spec
-            is_same = (old.trainable_name, old.space_fingerprint) == (spec.trainable_name, spec.space_fingerprint)
-            is_left = reader.status().status in ("interrupted", "running") and reader.driver() is None
-            if is_same and is_left:
-                n_over = sum(reader.counts().get(status, 0) for status in _DONE)
-                return (
-                    f"An interrupted experiment with this function and space exists ({n_over} trials done). "
-                    f"To go on with it: name={old.name!r}."
-                )
-        finally:
-            reader.close()
+            hint = _hint(database.parent, spec)
+        except Exception:  # whatever lies in another folder, it is no reason not to run
+            _log.debug("%s was not looked at.", database, exc_info=True)
+        else:
+            if hint is not None:
+                return hint
     return None
+
+
+def _hint(folder: Path, spec: ExperimentSpec) -> str | None:
+    reader = open_reader(folder)
+    try:
+        old = reader.spec
+        is_same = (old.trainable_name, old.space_fingerprint) == (spec.trainable_name, spec.space_fingerprint)
+        is_left = reader.status().status in ("interrupted", "running") and reader.driver() is None
+        if not (is_same and is_left):
+            return None
+        n_over = sum(reader.counts().get(status, 0) for status in _DONE)
+        return (
+            f"An interrupted experiment with this function and space exists ({n_over} trials done). "
+            f"To go on with it: name={folder.name!r}."
+        )
+    finally:
+        reader.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +10,18 @@ from typing import Any
 from tunesmith.analysis import ExperimentAnalysis
 from tunesmith.api.run import run
 from tunesmith.errors import ConfigError
-from tunesmith.space import Space, restore_space
-from tunesmith.stores import open_reader
+from tunesmith.space import Space, count_grid_points, restore_space
+from tunesmith.spec import ExperimentSpec
+from tunesmith.stores import DATABASE_NAME, open_reader
+from tunesmith.trial import Mode
+
+#: What only code can give again, by argument: where the spec names it, what it is by default, how to go on without.
+_NOT_STORED = {
+    "scheduler": ("scheduler_name", "FIFOScheduler", "scheduler='fifo'"),
+    "search_alg": ("searcher_name", "RandomSearch", "search_alg='random'"),
+    "stop": ("stopper_name", "", "stop=None"),
+}
+_PLACES = ("name", "storage_path", "local_dir")
 
 
 class LoadedExperiment(ExperimentAnalysis):
@@ -24,32 +35,73 @@ class LoadedExperiment(ExperimentAnalysis):
         Args:
             trainable: the training function or class: code is not stored.
             config: the space, needed only where it holds `sample_from` or objects: the others come from the store.
-            run_arguments: as of `run`. Metric, mode, number of samples and resources are those it had unless given;
-                a scheduler or searcher must be given again.
-        Raises: ConfigError if the experiment had a scheduler and none is given; SpaceError as above.
+            run_arguments: as of `run`, but for those that say where. What was given before holds unless given anew,
+                the seed always; a scheduler, a searcher and a stop rule must be given again.
+        Raises: ConfigError for a copy of a database, or where one of the latter is missing; SpaceError as above.
         """
+        self._check_place(run_arguments)
         spec = self.reader.spec
-        if spec.scheduler_name != "FIFOScheduler" and "scheduler" not in run_arguments:
-            raise ConfigError(
-                f"The experiment was run with {spec.scheduler_name}, whose arguments are not stored. "
-                f"Give scheduler= as before, or scheduler='fifo' to go on without one."
-            )
+        for argument, (field, default, without) in _NOT_STORED.items():
+            name = getattr(spec, field)
+            if name not in ("", default) and argument not in run_arguments:
+                raise ConfigError(
+                    f"The experiment was run with {argument}= ({name}), which is not stored. "
+                    f"Give {argument}= as before, or {without} to go on without it."
+                )
         space = restore_space(spec.space) if config is None else Space(dict(config))
-        defaults: dict[str, Any] = {
-            "num_samples": -1 if spec.n_trials is None else spec.n_trials // space.n_grid,
-            "resources_per_trial": spec.resources,
-            "max_concurrent_trials": spec.max_concurrent_trials,
-            "max_failures": spec.max_failures,
-        }
-        if spec.objective is not None and run_arguments.get("scheduler", "fifo") == "fifo":
-            defaults |= {"metric": spec.objective.metrics, "mode": [mode.value for mode in spec.objective.modes]}
         return run(
             trainable,
             config=space.tree,
             name=self.folder.name,
             storage_path=self.folder.parent,
-            **{**defaults, **run_arguments},
+            **{**_facts(spec), **_objective(spec, run_arguments), **run_arguments},
         )
+
+    def _check_place(self, run_arguments: Mapping[str, Any]) -> None:
+        given = [name for name in _PLACES if name in run_arguments]
+        if given:
+            raise ConfigError(f"resume() was given {given[0]}=, but goes on where the experiment lies: {self.folder}.")
+        if self.reader.path.name != DATABASE_NAME:
+            raise ConfigError(
+                f"{self.reader.path} is a copy: its results can be looked at, but not be added to. To go on with it, "
+                f"put it into a folder of its own as {DATABASE_NAME}, with the folder trials/ of the original."
+            )
+
+
+def _facts(spec: ExperimentSpec) -> dict[str, Any]:
+    """The stored spec in the words of `run`."""
+    policy = spec.checkpoint_policy
+    score = policy.score_metric
+    return {
+        "num_samples": -1 if spec.n_trials is None else -(-spec.n_trials // count_grid_points(spec.space)),
+        "resources_per_trial": spec.resources,
+        "max_concurrent_trials": spec.max_concurrent_trials,
+        "time_budget_s": spec.time_budget_s,
+        "max_total_steps": spec.max_total_steps,
+        "max_failures": spec.max_failures,
+        "fail_fast": spec.fail_fast,
+        "grace_s": spec.grace_s,
+        "first_report_timeout_s": spec.first_report_timeout_s,
+        "report_timeout_s": spec.report_timeout_s,
+        "nan_policy": spec.nan_policy,
+        "keep_checkpoints_num": policy.keep_num,
+        "checkpoint_score_attr": f"min-{score}" if score is not None and policy.score_mode is Mode.MIN else score,
+        "checkpoint_freq": spec.checkpoint_freq,
+        "checkpoint_at_end": spec.checkpoint_at_end,
+    }
+
+
+def _objective(spec: ExperimentSpec, run_arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored objective in the words of `run`, unless the call or its scheduler has one of its own."""
+    if spec.objective is None or not {"metric", "mode"}.isdisjoint(run_arguments):
+        return {}
+    scheduler = run_arguments.get("scheduler")
+    if scheduler is not None and not isinstance(scheduler, str):
+        try:
+            copy.copy(scheduler).bind(spec.objective)
+        except ConfigError:  # two of them
+            return {}
+    return {"metric": spec.objective.metrics, "mode": [mode.value for mode in spec.objective.modes]}
 
 
 def load(path: str | os.PathLike[str]) -> LoadedExperiment:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import math
+import logging
 import sys
 import time
 import uuid
@@ -13,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tunesmith.api.source import source_digest
 from tunesmith.errors import ConfigError
 from tunesmith.protocols import Executor, Scheduler, Searcher, Stopper
 from tunesmith.resources import parse_resources
@@ -20,12 +19,13 @@ from tunesmith.rng import new_seed
 from tunesmith.schedulers import FIFOScheduler, create_scheduler
 from tunesmith.searchers import RandomSearch, create_searcher
 from tunesmith.space import Space
-from tunesmith.spec import CheckpointPolicy, ExperimentSpec, NanPolicy, check_spec
-from tunesmith.stoppers import parse_stop, shortest_timeout_s
+from tunesmith.spec import CheckpointPolicy, ExperimentSpec, NanPolicy, check_number, check_spec
+from tunesmith.stoppers import NoopStopper, parse_stop, shortest_timeout_s
 from tunesmith.trial import Mode, Objective, parse_objective
 from tunesmith.trialside.call import check_trainable
 from tunesmith.trialside.trainable import trainable_name
 
+_log = logging.getLogger("tunesmith")
 RESULTS_FOLDER = "~/tunesmith_results"
 
 
@@ -56,6 +56,8 @@ def make_plan(
     scheduler: str | Scheduler | None,
     keep_checkpoints_num: int | None,
     checkpoint_score_attr: str | None,
+    checkpoint_freq: int,
+    checkpoint_at_end: bool,
     max_failures: int,
     fail_fast: bool | str,
     max_concurrent_trials: int | None,
@@ -67,43 +69,57 @@ def make_plan(
 ) -> Plan:
     """The plan in the words of `tune.run`. Raises ConfigError, SpaceError, ResourceError or TrainableError."""
     check_trainable(trainable)
-    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < -1 or num_samples == 0:
-        raise ConfigError(f"num_samples is {num_samples!r}. Give a whole number of 1 or more, or -1 for endless.")
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
-        raise ConfigError(f"seed is {seed!r}. Give a whole number of 0 or more.")
+    n_samples = None if num_samples == -1 else check_number("num_samples", num_samples)
+    seed = new_seed() if seed is None else check_number("seed", seed)
     space = Space(dict(config) if isinstance(config, Mapping) else {} if config is None else config)
     searcher = _searcher(search_alg)
+    _look_ahead(space, searcher, n_samples, seed=seed)
     bound = create_scheduler(scheduler) if isinstance(scheduler, str) else scheduler or FIFOScheduler()
     objective = bound.bind(_objective(metric, mode, bound))
     stopper = parse_stop(stop)
     spec = ExperimentSpec(
         experiment_id=uuid.uuid4().hex,
-        name=name or "",
+        name="" if name is None else name,
         trainable_name=trainable_name(trainable),
         source_digest=source_digest(trainable),
         space=space.describe(),
         space_fingerprint=space.fingerprint,
         objective=objective,
-        seed=new_seed() if seed is None else seed,
-        n_trials=None if num_samples == -1 else num_samples * space.n_grid,
+        seed=seed,
+        n_trials=None if n_samples is None else n_samples * space.n_grid,
         resources=parse_resources(resources_per_trial),
         max_concurrent_trials=max_concurrent_trials,
         time_budget_s=_time_budget_s(time_budget_s, stopper),
         max_total_steps=max_total_steps,
         max_failures=max_failures,
-        fail_fast=bool(fail_fast),
+        fail_fast=fail_fast,  # type: ignore[arg-type]  # check_spec looks at it
         grace_s=grace_s,
         first_report_timeout_s=first_report_timeout_s,
         report_timeout_s=report_timeout_s,
         nan_policy=_nan_policy(nan_policy),
         checkpoint_policy=_checkpoint_policy(keep_checkpoints_num, checkpoint_score_attr),
-        searcher_name=type(searcher).__name__,
+        checkpoint_freq=checkpoint_freq,
+        checkpoint_at_end=bool(checkpoint_at_end),
+        searcher_name=_searcher_name(searcher),
         scheduler_name=type(bound).__name__,
+        stopper_name="" if type(stopper) is NoopStopper else type(stopper).__name__,
         created_at=time.time(),
         tunesmith_version=_version(),
     )
-    check_spec(spec)
-    return Plan(spec, space, trainable, searcher, bound, stopper)
+    return Plan(check_spec(spec), space, trainable, searcher, bound, stopper)
+
+
+def _look_ahead(space: Space, searcher: Searcher, n_samples: int | None, *, seed: int) -> None:
+    """Say what else only the trials would show (F67). Raises SpaceError for a given point outside the space (F77)."""
+    if space.is_empty and n_samples != 1:
+        _log.warning("Nothing varies in the space: all trials get the same config, and differ by their seeds only.")
+    if isinstance(searcher, RandomSearch):
+        searcher.check_points(space, seed=seed)
+
+
+def _searcher_name(searcher: Searcher) -> str:
+    has_points = isinstance(searcher, RandomSearch) and searcher.has_points
+    return f"{type(searcher).__name__}{' with points_to_evaluate' if has_points else ''}"
 
 
 def _searcher(search_alg: str | Searcher | None) -> Searcher:
@@ -130,33 +146,18 @@ def _nan_policy(policy: str) -> NanPolicy:
 
 
 def _time_budget_s(budget: float | timedelta | None, stopper: Stopper) -> float | None:
-    given = budget.total_seconds() if isinstance(budget, timedelta) else budget
-    if given is not None and (isinstance(given, bool) or not isinstance(given, int | float) or math.isnan(given)):
-        raise ConfigError(f"time_budget_s is {budget!r}. Give seconds or a timedelta.")
+    given = check_number("time_budget_s", budget.total_seconds() if isinstance(budget, timedelta) else budget)
     limits = [limit for limit in (given, shortest_timeout_s(stopper)) if limit is not None]
     return min(limits, default=None)
 
 
 def _checkpoint_policy(keep_num: int | None, score_attr: str | None) -> CheckpointPolicy:
     """Ray Tune's words: "loss" ranks by the largest, "min-loss" by the smallest."""
-    if keep_num is not None and keep_num < 1:
-        raise ConfigError(f"keep_checkpoints_num is {keep_num!r}. Give 1 or more, or None for the best and the last.")
-    if score_attr is None:
-        return CheckpointPolicy(keep_num=keep_num)
+    if not isinstance(score_attr, str):  # None, or something that check_spec refuses
+        return CheckpointPolicy(keep_num=keep_num, score_metric=score_attr)
     is_min = score_attr.startswith("min-")
     metric = score_attr.removeprefix("min-")
     return CheckpointPolicy(keep_num=keep_num, score_metric=metric, score_mode=Mode.MIN if is_min else Mode.MAX)
-
-
-def source_digest(trainable: Any) -> str | None:
-    """A fingerprint of the trainable's source text, to notice a change at resume; None where there is no source."""
-    target = trainable
-    while hasattr(target, "func"):
-        target = target.func
-    try:
-        return hashlib.sha256(inspect.getsource(target).encode()).hexdigest()
-    except (OSError, TypeError):
-        return None
 
 
 def _version() -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.analysis import ExperimentAnalysis
+from tunesmith.api.changes import parse_on_change
 from tunesmith.api.driver import drive
 from tunesmith.api.plan import make_executor, make_plan, results_folder
 from tunesmith.api.resume import parse_resume
@@ -98,19 +99,23 @@ def run(
         max_failures: further attempts of a trial that failed; -1 is endless.
         resume: True, "LOCAL" or "REMOTE": an experiment of this name must exist; "AUTO": go on if it does (also without
             this word); "PROMPT": ask. "ERRORED" runs failed trials again from their last checkpoint, "RESTART_ERRORED"
-            from scratch; with "_ONLY" no new trials are added. "AUTO+ERRORED" joins two.
+            from scratch; with "_ONLY" no trial begins that had not begun. "AUTO+ERRORED" joins two.
         capacity: what may be used here, where it differs from what is found: {"cpu": 4, "license": 2}.
         grace_s: seconds that a trial which must end gets before SIGKILL.
         first_report_timeout_s, report_timeout_s: an attempt without a report for so long, after its start or after a
             report, is ended and counts as failed. None: no limit; the display says STALLED.
         nan_policy: of an objective that is NaN: "ignore" (it ranks last), "stop" its trial, or "fail" the attempt.
-        on_change: {"space": "allow", "objective": "allow", "code": "ignore"}: differences allowed when going on.
+        on_change: what differences do when going on: {"space": "refuse", "objective": "refuse", "code": "warn"} unless
+            given; the first two may be "allow", and code "ignore" or "refuse".
+        fail_fast: True ends the experiment at the first trial that fails for good; "raise" also raises TuneError,
+            whatever `raise_on_failed_trial` says.
     Raises: ConfigError, SpaceError, ResourceError, TrainableError before anything is started; TuneError at the end if
-        trials failed, unless `raise_on_failed_trial` is False. `tune.load(folder)` then has the results.
+        trials failed, unless `raise_on_failed_trial` is False, or if it could not go on for a reason that is no
+        trial's. `tune.load(folder)` then has the results.
     """
     _run_in_session_if_inside_one(run_or_experiment)
     _check_ray_arguments(ray_arguments)
-    how = parse_resume(resume, name)
+    how, changes = parse_resume(resume, name), parse_on_change(on_change)
     plan = make_plan(
         run_or_experiment,
         name=name,
@@ -126,6 +131,8 @@ def run(
         scheduler=scheduler,
         keep_checkpoints_num=keep_checkpoints_num,
         checkpoint_score_attr=checkpoint_score_attr,
+        checkpoint_freq=checkpoint_freq,
+        checkpoint_at_end=checkpoint_at_end,
         max_failures=max_failures,
         fail_fast=fail_fast,
         max_concurrent_trials=max_concurrent_trials,
@@ -143,14 +150,12 @@ def run(
         reporter=reporter if verbose > 0 else None,
         callbacks=callbacks or (),
         verbose=verbose,
-        on_change=on_change or {},
+        on_change=changes,
         resume=how,
         takeover=takeover,
         durability=durability,
-        checkpoint_freq=checkpoint_freq,
-        checkpoint_at_end=checkpoint_at_end,
     )
-    if raise_on_failed_trial:
+    if raise_on_failed_trial or fail_fast == "raise":
         _raise_on_failures(analysis)
     return analysis
 

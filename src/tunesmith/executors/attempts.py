@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import base64
+import logging
 import math
+import time
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
-
-from tunesmith.events import StartAttempt
+from tunesmith.events import AnswerReport, AttemptEnded, StartAttempt, StopAttempt
+from tunesmith.executors.pickling import dumps
+from tunesmith.experiment.state import as_told
 from tunesmith.protocols import Launch
 from tunesmith.rng import derived_seed
+from tunesmith.trial import AttemptOutcome, TrialStatus
+
+_log = logging.getLogger("tunesmith")
 
 
 def session_facts(launch: Launch, command: StartAttempt) -> dict[str, Any]:
@@ -40,16 +45,32 @@ def session_facts(launch: Launch, command: StartAttempt) -> dict[str, Any]:
     }
 
 
+def end_without_checkpoint(launch: Launch, command: StartAttempt) -> AttemptEnded | None:
+    """The end of an attempt that cannot begin, since its checkpoint was deleted; None where it can (F33)."""
+    if command.checkpoint is None or (launch.folder / command.checkpoint).is_dir():
+        return None
+    text = f"The checkpoint {command.checkpoint} is gone: the trial goes on from an earlier one, or from its start."
+    _log.warning("Trial %d: %s", command.trial, text)
+    return AttemptEnded(command.trial, command.attempt, AttemptOutcome.NO_CHECKPOINT, time.time(), text)
+
+
 def log_path(launch: Launch, trial: int) -> Path:
     """The trial's log file."""
     return launch.folder / "logs" / f"{trial:05d}.log"
+
+
+def is_interruption(answer: AnswerReport, stop: StopAttempt | None) -> bool:
+    """Whether the answer ends its attempt for no other reason than `stop`, which leaves the trial to go on later."""
+    if stop is None or (stop.trial, stop.attempt) != (answer.trial, answer.attempt):
+        return False
+    return stop.status_after is TrialStatus.INTERRUPTED and answer.decision == as_told(stop)
 
 
 def config_fields(config: dict[str, Any]) -> dict[str, Any]:
     """The config as JSON where that keeps it whole, else pickled: it may hold classes and functions."""
     if _is_plain(config):
         return {"config": config}
-    return {"config": None, "config_pickle": base64.b64encode(cloudpickle.dumps(config)).decode()}
+    return {"config": None, "config_pickle": base64.b64encode(dumps(config)).decode()}
 
 
 def _is_plain(value: Any) -> bool:

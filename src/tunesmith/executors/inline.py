@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,21 +17,22 @@ from tunesmith.events import (
     AttemptEnded,
     AttemptStarted,
     Command,
-    Decision,
     Event,
     StartAttempt,
     StopAttempt,
     TrialReported,
     Verdict,
 )
-from tunesmith.executors.attempts import session_facts
+from tunesmith.executors.attempts import end_without_checkpoint, is_interruption, session_facts
 from tunesmith.executors.machine import local_node
 from tunesmith.protocols import Launch
 from tunesmith.resources import Node
+from tunesmith.space import Space
 from tunesmith.trial import AttemptOutcome
 from tunesmith.trialside.call import InvalidConfig, run_trainable
 from tunesmith.trialside.channel import Answer, Outcome
 from tunesmith.trialside.current import inline_session
+from tunesmith.trialside.failure import failure_text
 from tunesmith.trialside.session import Session, TrialFacts, TrialStopped
 
 
@@ -50,15 +50,19 @@ class InlineExecutor:
         self._lock = threading.RLock()  #: held while a report passes through the loop, from whatever thread
         #: The attempt that runs now; reports of any other (a thread that was left behind) are refused.
         self._running: tuple[int, int] | None = None
+        self._stop: StopAttempt | None = None  #: the last stop of an attempt that is not queued
         #: The report that waits for its answer, then the answer.
         self._asked: TrialReported | None = None
-        self._answer: Decision | None = None
+        self._answer: AnswerReport | None = None
         #: What the loop raised inside a report. It is raised again until `wait` could: the function may swallow it.
         self._failure: BaseException | None = None
 
     def nodes(self) -> tuple[Node, ...]:
         """This machine."""
         return (self._node,)
+
+    def check_space(self, space: Space) -> None:
+        """Nothing travels: the objects are here."""
 
     def start(self, launch: Launch) -> None:
         """Nothing needs to be packed: the code is here."""
@@ -69,21 +73,26 @@ class InlineExecutor:
         """Queue starts, keep answers."""
         for command in commands:
             if isinstance(command, StartAttempt):
-                self._queue.append(command)
+                ended = end_without_checkpoint(self._launch, command)
+                if ended is None:
+                    self._queue.append(command)
+                else:
+                    self.post(ended)
             elif isinstance(command, AnswerReport):
                 asked = self._asked
                 if asked is not None and _key(asked) == _key(command):
-                    self._answer = command.decision
-            elif isinstance(command, StopAttempt):
-                self._drop_queued(command)
+                    self._answer = command
+            elif isinstance(command, StopAttempt) and not self._dropped_from_queue(command):
+                self._stop = command
 
-    def _drop_queued(self, command: StopAttempt) -> None:
+    def _dropped_from_queue(self, command: StopAttempt) -> bool:
         """An attempt that has not begun ends at once; one that runs is told at its next report."""
         for queued in self._queue:
             if (queued.trial, queued.attempt) == (command.trial, command.attempt):
                 self._queue.remove(queued)
                 self.post(AttemptEnded(command.trial, command.attempt, AttemptOutcome.STOPPED, time.time()))
-                return
+                return True
+        return False
 
     def wait(self, timeout_s: float | None) -> list[Event]:
         """Posted events, else the next attempt's whole run, else the wait."""
@@ -152,21 +161,24 @@ class InlineExecutor:
                 )
         except TrialStopped:
             return AttemptOutcome.STOPPED, None
-        except InvalidConfig:
-            return AttemptOutcome.INVALID, traceback.format_exc()
+        except InvalidConfig as failure:
+            return AttemptOutcome.INVALID, failure_text(failure)
         except SystemExit as failure:
             return AttemptOutcome.EXITED, f"The function called sys.exit({failure.code!r})."
-        except BaseException:  # KeyboardInterrupt and CancelledError too: they end the trial, not the experiment
-            return AttemptOutcome.RAISED, traceback.format_exc()
+        except BaseException as failure:  # KeyboardInterrupt and CancelledError: they end the trial, nothing else
+            return AttemptOutcome.RAISED, failure_text(failure)
         return AttemptOutcome.RETURNED, None
 
-    def exchange(self, event: TrialReported) -> Decision:
-        """Pass a report through the loop and pick up the answer."""
+    def exchange(self, event: TrialReported) -> Answer:
+        """Pass a report through the loop and pick up the answer.
+
+        Raises: ReportError where it is refused.
+        """
         with self._lock:
             if self._failure is not None:
                 raise _LoopFailed(self._failure)
             if self._running != (event.trial, event.attempt):
-                return Decision(Verdict.STOP, "the attempt is over")
+                return Answer(Verdict.STOP.value, "the attempt is over", event.step)
             self._asked, self._answer = event, None
             try:
                 self._launch.handle([*self._take_posted(), event])
@@ -176,7 +188,11 @@ class InlineExecutor:
             finally:
                 self._asked = None
             assert self._answer is not None, f"the report of step {event.step} was not answered"
-            return self._answer
+            decision = self._answer.decision
+            if decision.verdict is Verdict.REFUSE:
+                raise ReportError(decision.words() or "refused")
+            is_interrupted = is_interruption(self._answer, self._stop)
+            return Answer(decision.verdict.value, decision.words(), event.step, is_interrupted)
 
 
 def _key(of: TrialReported | AnswerReport) -> tuple[int, int, int]:
@@ -203,10 +219,7 @@ class _InlineChannel:
         event = TrialReported(
             self._trial, self._attempt, step, dict(metrics), time_total_s, time.time(), checkpoint, is_last
         )
-        decision = self._executor.exchange(event)
-        if decision.verdict is Verdict.REFUSE:
-            raise ReportError(decision.words() or "refused")
-        return Answer(decision.verdict.value, decision.words(), step)
+        return self._executor.exchange(event)
 
     def ended(self, outcome: Outcome, error: str | None = None, *, is_childless: bool = False) -> None:
         """Nothing to say: the executor sees it."""

@@ -23,6 +23,7 @@ from tunesmith.events import (
 )
 from tunesmith.protocols import Launch
 from tunesmith.resources import Node
+from tunesmith.space import Space
 from tunesmith.trial import AttemptOutcome
 
 
@@ -78,6 +79,9 @@ class SimulatedExecutor:
     def nodes(self) -> tuple[Node, ...]:
         """The simulated node."""
         return (self._node,)
+
+    def check_space(self, space: Space) -> None:
+        """Nothing travels."""
 
     def start(self, launch: Launch) -> None:
         """Nothing to prepare."""

@@ -16,11 +16,11 @@ class Ending(NamedTuple):
     detail: str | None = None
 
 
-def due_ending(state: ExperimentState, stopper: Stopper, *, elapsed_s: float) -> Ending | None:
+def due_ending(state: ExperimentState, stopper: Stopper, *, elapsed_s: float, time_limit_s: float) -> Ending | None:
     """The end that has come, whatever still runs; None if none has. Args: elapsed_s: since the session's start."""
     spec = state.spec
-    if spec.time_budget_s is not None and elapsed_s >= spec.time_budget_s:
-        return Ending(EndReason.TIME_BUDGET, f"the time budget of {spec.time_budget_s:g} s is used up")
+    if elapsed_s >= time_limit_s:
+        return Ending(EndReason.TIME_BUDGET, f"the time budget of {time_limit_s:g} s is used up")
     if spec.max_total_steps is not None and state.n_steps >= spec.max_total_steps:
         return Ending(EndReason.STEP_BUDGET, f"{state.n_steps} of {spec.max_total_steps} steps are reported")
     line = state.alike_failure

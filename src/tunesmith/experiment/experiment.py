@@ -42,10 +42,12 @@ from tunesmith.experiment.state import ExperimentState, as_told
 from tunesmith.protocols import History, Hold, Scheduler, StopPaused, Stopper, Thaw
 from tunesmith.space import Space
 from tunesmith.spec import ExperimentSpec
+from tunesmith.stoppers import shortest_timeout_s
 from tunesmith.trial import AttemptOutcome, Objective, Trial, TrialStatus
 
 #: A wait for a deadline may end a rounding error too early; without slack the loop would spin there.
 _CLOCK_SLACK_S = 1e-6
+_TERMINATION_GRACE_S = 20.0  #: after SIGTERM Slurm and Kubernetes wait for 30 s before they kill (F36)
 
 
 class Experiment:
@@ -74,6 +76,8 @@ class Experiment:
         self.state = ExperimentState(spec, objective)
         self._n_ahead, self._begins_trials = n_ahead, begins_trials
         self._silence = SilenceWatch(spec)
+        limits_s = [limit for limit in (spec.time_budget_s, shortest_timeout_s(stopper)) if limit is not None]
+        self._time_limit_s = min(limits_s, default=math.inf)
         self._out: list[Record] = []
         self._now = -math.inf  #: of the last pass
         self._started_at: float | None = None  #: on the experiment's clock; budgets count from here
@@ -100,8 +104,8 @@ class Experiment:
             return math.inf
         # One that has passed waits for a slot, which an event will bring.
         deadlines = [at for at in self.state.not_before.values() if at > self._now]
-        if self.spec.time_budget_s is not None and self._started_at is not None:
-            deadlines.append(self._started_at + self.spec.time_budget_s)
+        if self._started_at is not None:
+            deadlines.append(self._started_at + self._time_limit_s)
         return min([*deadlines, self._silence.next_deadline()])
 
     # ------------------------------------------------------------ replay and handle
@@ -278,14 +282,17 @@ class Experiment:
                 self._conclude(trial.index, conclude(self.state, lost, now))
 
     def _on_interrupt(self, event: InterruptRequested) -> None:
-        if self.state.ending is None:
-            self._end(EndReason.INTERRUPTED, event.source)
+        is_termination, was_ending = event.source in ("SIGTERM", "SIGHUP"), self.state.ending is not None
+        grace_s = min(self.spec.grace_s, _TERMINATION_GRACE_S) if is_termination else None
+        if not was_ending:
+            self._end(EndReason.INTERRUPTED, event.source, grace_s=grace_s)
         assert self.state.ending is not None
-        status = status_at_end(self.state.ending.why)
-        if event.level >= 2:
-            for index in sorted(self.state.running):
+        is_immediate = event.level >= 2
+        if is_immediate or is_termination:  # what was told to end before may be on a longer ladder
+            status = status_at_end(self.state.ending.why)
+            for index in sorted(self.state.running if is_immediate or was_ending else self.state.answered):
                 attempt = self.state.trials[index].attempt
-                self._record(StopAttempt(index, attempt, event.source, status, is_immediate=True))
+                self._record(StopAttempt(index, attempt, event.source, status, is_immediate, grace_s))
 
     # ------------------------------------------------------------ ends
 
@@ -293,7 +300,7 @@ class Experiment:
         if self.state.ending is not None:
             return
         assert self._started_at is not None
-        ending = due_ending(self.state, self.stopper, elapsed_s=now - self._started_at)
+        ending = due_ending(self.state, self.stopper, elapsed_s=now - self._started_at, time_limit_s=self._time_limit_s)
         if ending is not None:
             self._end(*ending)
 
@@ -313,14 +320,15 @@ class Experiment:
         n_startable = self._n_startable()
         self._end(*ending_of_idleness(state, n_startable=n_startable, begins_trials=self._begins_trials))
 
-    def _end(self, why: EndReason, detail: str | None) -> None:
+    def _end(self, why: EndReason, detail: str | None, *, grace_s: float | None = None) -> None:
         """Start nothing more and stop what runs. Paused trials stay paused where the experiment may go on later."""
         self._record(EndExperiment(why, detail))
         status = status_at_end(why)
         for index in sorted(self.state.running):
             if index not in self.state.answered:
                 reason = detail if why is not EndReason.INTERRUPTED and detail else why.value
-                self._record(StopAttempt(index, self.state.trials[index].attempt, reason, status))
+                attempt = self.state.trials[index].attempt
+                self._record(StopAttempt(index, attempt, reason, status, grace_s=grace_s))
         if status is not TrialStatus.INTERRUPTED:
             for index in sorted(self.state.paused):
                 self._conclude(index, Conclusion(status, detail or why.value))

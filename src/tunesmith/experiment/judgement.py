@@ -109,9 +109,9 @@ def _misspelt_metric(state: ExperimentState, event: TrialReported) -> str | None
 
 
 def missing_metric_note(objective: Objective | None, metrics_seen: list[str]) -> str | None:
-    """The hint for an experiment whose trials never reported the objective's metric; None if they did."""
+    """The hint where nobody has reported the objective's metric so far; None if somebody has (F8)."""
     missing = [metric for metric in (objective.metrics if objective else ()) if metric not in metrics_seen]
     if not missing or objective is None or missing[0] in ("training_iteration", "time_total_s"):
         return None
     seen = ", ".join(map(repr, metrics_seen)) or "nothing"
-    return f"No trial reported the metric {missing[0]!r}; reported were {seen}. Report it, or change metric=."
+    return f"No trial has reported the metric {missing[0]!r} so far, only {seen}. Report it, or change metric=."

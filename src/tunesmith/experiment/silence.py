@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from tunesmith.spec import ExperimentSpec
 
-
 _ASLEEP_S = 10.0
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+from tunesmith.errors import StoreError
+from tunesmith.events import Record
 from tunesmith.protocols import Callback
+from tunesmith.runner.patience import Patience
 from tunesmith.stores import Reader, open_reader
 
 _log = logging.getLogger("tunesmith")
@@ -28,6 +32,7 @@ class Follower:
         self._ended = threading.Event()
         self._calling: tuple[str, float] | None = None  #: what is being called, and since when
         self._has_warned = False
+        self._patience, self._has_warned_of_reading = Patience(), False
         self._thread = threading.Thread(target=self._run, name=f"tunesmith-{self.name}", daemon=True)
 
     @property
@@ -62,7 +67,7 @@ class Follower:
 
     def _run(self) -> None:
         try:
-            reader = open_reader(self._folder)
+            reader = self._patience.read(partial(open_reader, self._folder))
             try:
                 self._follow(reader)
             finally:
@@ -75,14 +80,23 @@ class Follower:
 
     def _follow(self, reader: Reader) -> None:
         self._call(self._callback.setup, self._folder)
-        while True:
+        is_over = False
+        while not is_over:
             is_over = self._ended.wait(_INTERVAL_S)
-            while batch := reader.records(self._cursor, _BATCH):
+            for records in self._news(reader):
+                self._call(self._callback.on_records, records)
+        self._call(self._callback.on_end)
+
+    def _news(self, reader: Reader) -> Iterator[list[Record]]:
+        """What was committed since the last time, in parts; what cannot be read is left for the next time."""
+        try:
+            while batch := self._patience.read(partial(reader.records, self._cursor, _BATCH)):
                 self._cursor = batch[-1][0]
-                self._call(self._callback.on_records, [record for _, record in batch])
-            if is_over:
-                self._call(self._callback.on_end)
-                return
+                yield [record for _, record in batch]
+        except StoreError as error:
+            if not self._has_warned_of_reading:
+                self._has_warned_of_reading = True
+                _log.warning("%s is behind with what it is told, since the store cannot be read: %s", self.name, error)
 
     def _call(self, method: Callable[..., object], *arguments: object) -> None:
         self._calling = (method.__name__, time.monotonic())

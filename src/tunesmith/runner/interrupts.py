@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -33,8 +33,9 @@ def interrupts_as_events(post: Callable[[Event], None], *, is_inline: bool) -> I
         level += 1
         if level >= 3:
             os._exit(128 + number)
-        os.write(2, (_FIRST if level == 1 else _SECOND).encode())
         post(InterruptRequested(level, signal.Signals(number).name))
+        with suppress(OSError):  # the terminal is gone, or Ctrl-C has ended the `tee` behind the pipe
+            os.write(2, (_FIRST if level == 1 else _SECOND).encode())
         if is_inline and level == 2:
             raise KeyboardInterrupt
 

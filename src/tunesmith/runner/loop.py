@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 
 from tunesmith.clock import Clock
-from tunesmith.errors import TunesmithError
-from tunesmith.events import Command, DeleteCheckpoint, Event, SessionStarted, Suggest
+from tunesmith.errors import DiskFullError, TunesmithError
+from tunesmith.events import Command, DeleteCheckpoint, Event, InterruptRequested, Record, SessionStarted, Suggest
 from tunesmith.experiment import Experiment
 from tunesmith.protocols import Executor, Store
 from tunesmith.runner.suggester import Suggester
+from tunesmith.trial import Trial
+
+_log = logging.getLogger("tunesmith")
+_ROOM_INTERVAL_S = 1.0  #: between two looks at a full disk
 
 
 class Loop:
@@ -26,11 +31,18 @@ class Loop:
         clock: Clock,
         delete_checkpoint: Callable[[DeleteCheckpoint], None],
         after_pass: Callable[[], None] = lambda: None,
+        wait_for_room: Callable[[float], Sequence[Event]] | None = None,
     ) -> None:
-        """Args: after_pass: called when a pass is committed and carried out; must be quick."""
+        """Args:
+        after_pass: called when a pass is committed and carried out; must be quick.
+        wait_for_room: waits so many seconds while the disk is full, and returns what happened; the executor's `wait`.
+        """
         self.experiment = experiment
         self._store, self._executor, self._suggester, self._clock = store, executor, suggester, clock
         self._delete_checkpoint, self._after_pass = delete_checkpoint, after_pass
+        self._wait_for_room = wait_for_room or executor.wait
+        #: What happened while the disk was full, for the pass after.
+        self._events: list[Event] = []
         #: What ended the loop in the middle of a pass: the state is then ahead of the log, and must not go on.
         self._failure: BaseException | None = None
 
@@ -45,7 +57,8 @@ class Loop:
         while not experiment.is_done:
             deadline = experiment.next_deadline()
             timeout_s = None if deadline == math.inf else max(0.0, deadline - self._clock.now())
-            self.handle(executor.wait(timeout_s))
+            events, self._events = self._events, []
+            self.handle(events or executor.wait(timeout_s))
 
     def handle(self, events: Sequence[Event]) -> None:
         """One pass. Also called from within `executor.wait` by an executor that runs trials in this thread."""
@@ -61,7 +74,7 @@ class Loop:
         records = self.experiment.handle(events, now=self._clock.now())
         if not records:
             return
-        self._store.append(records, self.experiment.state.take_changed())
+        self._commit(records, self.experiment.state.take_changed())
         commands = [record for record in records if isinstance(record, Command)]
         self._executor.carry_out(commands)
         for command in commands:
@@ -70,3 +83,26 @@ class Loop:
             elif isinstance(command, DeleteCheckpoint):
                 self._delete_checkpoint(command)
         self._after_pass()
+
+    def _commit(self, records: Sequence[Record], trials: Sequence[Trial]) -> None:
+        """Append; where the disk is full, wait until it is not: reports wait with it, and nothing is lost (F42).
+
+        Raises: DiskFullError if somebody asks to stop meanwhile: what was committed is kept, the rest was never
+            acknowledged.
+        """
+        is_waiting = False
+        while True:
+            try:
+                self._store.append(records, trials)
+            except DiskFullError as error:
+                if not is_waiting:
+                    _log.warning("%s The experiment waits and goes on when there is room.", str(error))
+                is_waiting = True
+                events = self._wait_for_room(_ROOM_INTERVAL_S)
+                self._events += events
+                if any(isinstance(event, InterruptRequested) for event in events):
+                    raise
+            else:
+                if is_waiting:
+                    _log.warning("There is room on the disk again; the experiment goes on.")
+                return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from tunesmith.errors import ConfigError
+from tunesmith.errors import ConfigError, SpaceError
 from tunesmith.events import ConfigsSuggested, Event, Suggest, Suggestion
 from tunesmith.protocols import Exhausted, History, Searcher, Wait
 from tunesmith.rng import generator
@@ -37,20 +37,26 @@ def answer(searcher: Searcher, command: Suggest, history: History) -> ConfigsSug
     """The searcher's answer as an event; whatever the searcher does, there is one.
 
     Random search answers in place of a searcher that raises, proposes what does not fit the space, or waits for news
-    while nothing is open that could bring any (F84). Where that fails too, nothing can be proposed any more.
+    while nothing is open that could bring any (F84). Where that fails too, the space is at fault.
     """
     begin = time.thread_time()
     note: str | None = None
+    failure: Exception | None = None
     try:
         found = _suggested(searcher, command, history)
     except Exception as error:
-        note = f"{type(searcher).__name__} failed and random search answered instead: {type(error).__name__}: {error}"
-        _log.warning(note, exc_info=True)
+        failure = error
+    if failure is not None:
         try:
             found = RandomSearch().suggest(history, _stream(history, "fallback"), command.n)
-        except Exception as second:
-            _log.error("Random search failed too.", exc_info=True)
-            found = Exhausted(f"{note}; random search failed too: {type(second).__name__}: {second}")
+        except Exception as fault:
+            words = str(fault) if isinstance(fault, SpaceError) else f"{type(fault).__name__}: {fault}"
+            _log.error("No config can be made: %s", words, exc_info=fault.__cause__ or fault)
+            cpu_s = time.thread_time() - begin
+            return ConfigsSuggested(command.request, (), is_exhausted=True, cpu_s=cpu_s, error=words)
+        what = f"{type(failure).__name__}: {failure}"
+        note = f"{type(searcher).__name__} failed and random search answered instead: {what}"
+        _log.warning(note, exc_info=failure)
     cpu_s = time.thread_time() - begin
     if isinstance(found, Exhausted | Wait):
         is_exhausted = isinstance(found, Exhausted)

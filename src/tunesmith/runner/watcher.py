@@ -6,14 +6,17 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from tunesmith.callbacks import LiveFacts, ProgressReporter, ProgressView, build_view
 from tunesmith.clock import Clock
+from tunesmith.errors import StoreError
 from tunesmith.events import Record
 from tunesmith.experiment import Experiment
 from tunesmith.protocols import Callback
 from tunesmith.runner.follower import Follower
+from tunesmith.runner.patience import Patience
 from tunesmith.stores import DATABASE_NAME, Reader, open_reader
 
 _log = logging.getLogger("tunesmith")
@@ -45,6 +48,8 @@ class Watcher:
         self._reporter, self._verbose = reporter, verbose
         self._followers = [Follower(folder, callback, after_seq=after_seq) for callback in callbacks]
         self._cursor = after_seq
+        self._news: list[Record] = []  #: read, and not shown yet
+        self._patience, self._has_warned_of_reading = Patience(), False
         self._started_at = clock.now()
         self._ended = threading.Event()
         self._scheduler_lines: tuple[str, ...] = ()
@@ -85,7 +90,7 @@ class Watcher:
 
     def _run(self) -> None:
         try:
-            reader = open_reader(self._folder)
+            reader = self._patience.read(partial(open_reader, self._folder))
             try:
                 self._watch(reader)
             finally:
@@ -111,23 +116,28 @@ class Watcher:
         """Everything committed since the last time, in one update of the reporter."""
         if self._reporter is None:
             return
-        news: list[Record] = []
-        while batch := reader.records(self._cursor, _BATCH):
-            self._cursor = batch[-1][0]
-            news += [record for _, record in batch]
-        self._guard_reporter(reader, news)
+        try:
+            while batch := self._patience.read(partial(reader.records, self._cursor, _BATCH)):
+                self._cursor = batch[-1][0]
+                self._news += [record for _, record in batch]
+            begin, view = self._patience.read(partial(self._look, reader))
+        except StoreError as error:  # what was read already is shown the next time
+            if not self._has_warned_of_reading:
+                self._has_warned_of_reading = True
+                _log.warning("The progress is not shown while the store cannot be read: %s", error)
+            return
+        news, self._news = self._news, []
+        self._guard_reporter(view, news, begin=begin)
 
     def _finish(self, reader: Reader, reporter: ProgressReporter) -> None:
         try:
-            reporter.finish(self._view(reader))
+            reporter.finish(self._patience.read(partial(self._look, reader))[1])
         except Exception:
             _log.warning("%s failed at the end.", type(reporter).__name__, exc_info=True)
 
-    def _guard_reporter(self, reader: Reader, news: list[Record]) -> None:
+    def _guard_reporter(self, view: ProgressView, news: list[Record], *, begin: float) -> None:
         assert self._reporter is not None
-        begin = self._clock.now()
         try:
-            view = self._view(reader)
             self._warn_about_silence(view)
             self._reporter.update(view, news)
             # Thousands of trials take longer to read and draw: watch them less often instead of slowing them down.
@@ -151,6 +161,10 @@ class Watcher:
                     silent_s,
                     log,
                 )
+
+    def _look(self, reader: Reader) -> tuple[float, ProgressView]:
+        """When looking began, and what was seen."""
+        return self._clock.now(), self._view(reader)
 
     def _view(self, reader: Reader) -> ProgressView:
         live = LiveFacts(

@@ -37,6 +37,11 @@ class RandomSearch:
                 raise SpaceError(f"points_to_evaluate[{i}] is {point!r}. Give a dict from names to values.")
         self._points: tuple[dict[str, Any], ...] = tuple(dict(point) for point in points)
 
+    @property
+    def has_points(self) -> bool:
+        """Whether it was given points to begin with."""
+        return bool(self._points)
+
     def suggest(self, history: History, rng: np.random.Generator, n: int) -> Sequence[Suggestion] | Exhausted | Wait:
         """The next `n` samples. Makes no use of `rng`: each sample has its own generator."""
         first = len(history.trials)

@@ -2,7 +2,7 @@
 
 from tunesmith.space.base import Domain
 from tunesmith.space.categorical import Categorical, Choice, GridSearch
-from tunesmith.space.difference import space_difference
+from tunesmith.space.difference import count_grid_points, keeps_grid_places, space_difference
 from tunesmith.space.domains import (
     choice,
     grid_search,
@@ -24,8 +24,8 @@ from tunesmith.space.labels import label
 from tunesmith.space.normal import Normal
 from tunesmith.space.numeric import Continuous, Scale, Stepped
 from tunesmith.space.restore import restore_space
-from tunesmith.space.space import Space
-from tunesmith.space.tree import Leaf, Path
+from tunesmith.space.space import Space, objects_in
+from tunesmith.space.tree import Leaf, Path, path_name
 
 __all__ = [
     "Categorical",
@@ -43,13 +43,17 @@ __all__ = [
     "Stepped",
     "choice",
     "config_is_json",
+    "count_grid_points",
     "decode_config",
     "encode_config",
     "flatten_config",
     "grid_search",
+    "keeps_grid_places",
     "label",
     "lograndint",
     "loguniform",
+    "objects_in",
+    "path_name",
     "qlograndint",
     "qloguniform",
     "qrandint",

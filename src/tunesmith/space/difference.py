@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,45 @@ def space_difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         orders = [", ".join(grids) for grids in (old["grids"], new["grids"])]
         sentences.append(f"the order of the grid_search leaves was {orders[0]}, is {orders[1]}")
     return [sentence for sentence in sentences if sentence]
+
+
+def count_grid_points(description: dict[str, Any]) -> int:
+    """How many points the crossed grid of a described space has; 1 without a grid."""
+    return math.prod(len(options) for _, options in _grid_axes(description))
+
+
+def keeps_grid_places(old: dict[str, Any], new: dict[str, Any], n_samples: int) -> bool:
+    """Whether the samples 0 to n_samples - 1, drawn from the old space, take the places of those of the new one.
+
+    They do if they are the same points of the grid, or whole grids as large as the new one. Else the samples that
+    follow would leave out points of the new grid and repeat others.
+    """
+    before, now = _grid_axes(old), _grid_axes(new)
+    n_before, n_now = count_grid_points(old), count_grid_points(new)
+    if n_now == 1 or (n_before == n_now and n_samples % n_now == 0):
+        return True
+    return all(_grid_point(before, i % n_before) == _grid_point(now, i % n_now) for i in range(n_samples))
+
+
+def _grid_axes(description: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Name and options of each grid_search leaf, the first varying fastest."""
+    leaves = (tree["$domain"] for _, tree in _facts(description["tree"], ()) if _is_grid(tree))
+    return [
+        (name, [canonical_json(option) for option in leaf["options"]])
+        for name, leaf in zip(description["grids"], leaves, strict=True)
+    ]
+
+
+def _is_grid(tree: Any) -> bool:
+    return isinstance(tree, dict) and "$domain" in tree and tree["$domain"]["type"] == "grid_search"
+
+
+def _grid_point(axes: list[tuple[str, list[str]]], i: int) -> dict[str, str]:
+    point = {}
+    for name, options in axes:
+        i, option = divmod(i, len(options))
+        point[name] = options[option]
+    return point
 
 
 def _changed(name: str, old: Any, new: Any) -> str:

@@ -114,7 +114,7 @@ class Resolver:
             text = one_line(f"{type(error).__name__}: {error}", 300)
             hint = f" The config has: {self._view}." if isinstance(error, KeyError | AttributeError) else ""
             raise self._fail(
-                f"sample_from at {pending.leaf.name!r} raised {text}.{hint} Mend the function.", cause=error
+                f"sample_from of {pending.leaf.name!r} raised {text}.{hint} Mend the function.", cause=error
             ) from error
 
     def _nested(self, result: Any, pending: Pending) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 from tunesmith.errors import SpaceError
 from tunesmith.rng import generator
-from tunesmith.space.base import canonical_json
+from tunesmith.space.base import Domain, canonical_json
 from tunesmith.space.categorical import Categorical, GridSearch, describe_value
 from tunesmith.space.identity import identity_key
 from tunesmith.space.labels import object_label
@@ -178,25 +178,26 @@ class Space:
     @cached_property
     def _places(self) -> dict[Hashable, tuple[Path, int | None]]:
         places: dict[Hashable, tuple[Path, int | None]] = {}
-        _collect_objects(self.tree, (), None, places)
+        for path, option, value in objects_in(self.tree):
+            places.setdefault(identity_key(value), (path, option))
         return places
 
 
-def _collect_objects(
-    value: Any, path: Path, option: int | None, places: dict[Hashable, tuple[Path, int | None]]
-) -> None:
-    """Note the first place of each object that JSON does not know."""
-    if isinstance(value, Categorical):
-        for i, inner in enumerate(value.options):
-            _collect_objects(inner, path, i, places)
+def objects_in(tree: Any, path: Path = (), option: int | None = None) -> Iterator[tuple[Path, int | None, Any]]:
+    """The objects in a space or a config that JSON does not know, each with its leaf and option index, or constant and
+    None; domains are none of them.
+    """
+    if isinstance(tree, Categorical):
+        for i, inner in enumerate(tree.options):
+            yield from objects_in(inner, path, i)
         return
     here = path if option is None else (*path, option)
-    if type(value) is dict:
-        for key, inner in value.items():
+    if type(tree) is dict:
+        for key, inner in tree.items():
             if type(key) in (str, int):
-                _collect_objects(inner, (*here, key), None, places)
-    elif type(value) in (list, tuple):
-        for i, inner in enumerate(value):
-            _collect_objects(inner, (*here, i), None, places)
-    elif type(value) not in _JSON_SCALARS and not is_native(plain_scalar(value)):
-        places.setdefault(identity_key(value), (path, option))
+                yield from objects_in(inner, (*here, key))
+    elif type(tree) in (list, tuple):
+        for i, inner in enumerate(tree):
+            yield from objects_in(inner, (*here, i))
+    elif not (type(tree) in _JSON_SCALARS or isinstance(tree, Domain) or is_native(plain_scalar(tree))):
+        yield path, option, tree

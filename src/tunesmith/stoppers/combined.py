@@ -66,7 +66,7 @@ def parse_stop(stop: Any) -> Stopper:
 
 
 def shortest_timeout_s(stopper: Stopper) -> float | None:
-    """The shortest timeout among the stoppers, for a deadline that holds while no record arrives; None without one."""
+    """The shortest timeout among the stoppers, None without one. The experiment keeps it as a deadline."""
     if isinstance(stopper, TimeoutStopper):
         return stopper.timeout_s
     inner = stopper.stoppers if isinstance(stopper, CombinedStopper) else ()

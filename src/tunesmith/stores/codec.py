@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from tunesmith.errors import StoreError
 from tunesmith.events import ConfigsSuggested, Record, StartAttempt
 from tunesmith.spec import ExperimentSpec
 from tunesmith.trial import Objective, metric_value
@@ -150,13 +151,30 @@ def parse_record(body: str, space: Any = None) -> Record:
 
 
 def spec_text(spec: ExperimentSpec) -> str:
-    """The spec as JSON text."""
-    return dumps(msgspec.to_builtins(spec))
+    """The spec as JSON text that `parse_spec` understands: one that it does not would lock everybody out for good.
+
+    Raises: StoreError for a spec with a value of another type than its field's.
+    """
+    try:
+        text = dumps(msgspec.to_builtins(spec))
+        msgspec.convert(loads(text), ExperimentSpec)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"The spec of an experiment cannot be stored: {error}. Nothing was written.") from error
+    return text
 
 
 def parse_spec(text: str) -> ExperimentSpec:
-    """The spec that `spec_text` was given."""
-    return msgspec.convert(loads(text), ExperimentSpec)
+    """The spec that `spec_text` was given.
+
+    Raises: StoreError if it is none that this program knows.
+    """
+    try:
+        return msgspec.convert(loads(text), ExperimentSpec)
+    except ValueError as error:  # msgspec's and json's errors are ValueErrors
+        raise StoreError(
+            f"The stored spec of the experiment cannot be read: {error}. Its trials and results are whole; "
+            "docs/store.md says how to read them without it."
+        ) from error
 
 
 def _typed(text: str, kind: Any, decode: Any) -> Any:

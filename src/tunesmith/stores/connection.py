@@ -6,16 +6,18 @@ process's connections hold (design.md, section 5).
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
 
 from tunesmith.errors import DiskFullError, StoreError
-from tunesmith.stores.mark import check_wal, wal_path
+from tunesmith.stores.mark import wal_path
 from tunesmith.stores.schema import check_version
+from tunesmith.stores.wal_check import check_wal
 
 DATABASE_NAME = "experiment.db"
 #: How long a lock of somebody else is waited for before its holder is named.
@@ -33,7 +35,9 @@ RESERVE_BYTES = 64 * 1024 * 1024
 # fmt: off
 _NETWORK_TYPES = frozenset({
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "glusterfs",
-    "afs", "9p", "ncpfs", "orangefs", "pvfs2", "panfs", "wekafs",
+    "afs", "coda", "9p", "ncpfs", "orangefs", "pvfs2", "panfs", "wekafs", "fuse",
+    "ocfs2", "gfs2", "acfs",  # disks that several machines have mounted
+    "virtiofs", "vboxsf", "vmhgfs", "prl_fs",  # folders of the host of a virtual machine
 })
 # fmt: on
 _WAL_WRITE_LOCK_BYTE = 120
@@ -56,15 +60,21 @@ def connect_writer(path: Path) -> apsw.Connection:
     is_network = is_network_path(path)
     with clear_errors(path):
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
-        if is_network:  # before the first read: an exclusive connection needs no shared memory
-            connection.pragma("locking_mode", "exclusive")
-        # A driver there keeps its lock for as long as it runs, which is not worth waiting for.
-        _guard(connection, path, timeout_s=_NETWORK_TIMEOUT_S if is_network else BUSY_TIMEOUT_S)
-        connection.set_busy_timeout(int(BUSY_TIMEOUT_S * 1000))
-        connection.pragma("journal_mode", "delete" if is_network else "wal")
-        connection.pragma("synchronous", "full" if is_network else "normal")
-        connection.pragma("journal_size_limit", WAL_LIMIT_BYTES)
-        connection.pragma("wal_autocheckpoint", WAL_CHECKPOINT_PAGES)
+        try:
+            if is_network:  # before the first read: an exclusive connection needs no shared memory
+                connection.pragma("locking_mode", "exclusive")
+            # A driver there keeps its lock for as long as it runs, which is not worth waiting for.
+            _guard(connection, path, timeout_s=_NETWORK_TIMEOUT_S if is_network else BUSY_TIMEOUT_S)
+            if is_network:
+                _be_the_only_writer(connection)
+            connection.set_busy_timeout(int(BUSY_TIMEOUT_S * 1000))
+            connection.pragma("journal_mode", "delete" if is_network else "wal")
+            connection.pragma("synchronous", "full" if is_network else "normal")
+            connection.pragma("journal_size_limit", WAL_LIMIT_BYTES)
+            connection.pragma("wal_autocheckpoint", WAL_CHECKPOINT_PAGES)
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 
@@ -76,14 +86,38 @@ def connect_reader(path: Path) -> apsw.Connection:
     _check_file(path)
     check_wal(path)
     timeout_s = _NETWORK_TIMEOUT_S if is_network_path(path) else BUSY_TIMEOUT_S  # as in connect_writer
+
+    def connect() -> apsw.Connection:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW)
+        guard_reader(connection, path, timeout_s=timeout_s)
+        return connection
+
     with clear_errors(path):
         try:
-            connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW)
-            guard_reader(connection, path, timeout_s=timeout_s)
+            return after_rollback(connect, path, timeout_s=timeout_s)
         except (apsw.CantOpenError, apsw.ReadOnlyError):
             connection = _immutable(path)
             guard_reader(connection, path)
     return connection
+
+
+def after_rollback(
+    connect: Callable[[], apsw.Connection], path: Path, *, timeout_s: float = BUSY_TIMEOUT_S
+) -> apsw.Connection:
+    """What `connect` returns, a connection that cannot write, also where a driver was killed in the middle of a commit.
+
+    What is in the database of that commit must be undone first, with the rollback journal: a write.
+    """
+    try:
+        return connect()
+    except apsw.ReadOnlyError as error:
+        if getattr(error, "extendedresult", 0) != apsw.SQLITE_READONLY_ROLLBACK:
+            raise
+    with suppress(apsw.Error):  # the folder cannot be written, or a driver is undoing it at this moment
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
+        guard_reader(connection, path, timeout_s=timeout_s)  # its first read does it
+        connection.close()
+    return connect()
 
 
 def guard_reader(connection: apsw.Connection, path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> None:
@@ -120,38 +154,42 @@ def is_network_path(path: Path, mounts: str = "/proc/mounts") -> bool:
     for line in lines:
         point, fs_type = [*line.split(), "", "", ""][1:3]
         point = point.replace("\\040", " ")
-        if len(point) > best and path.is_relative_to(point or "/"):
+        if len(point) >= best and path.is_relative_to(point or "/"):
             best, kind = len(point), fs_type
     return kind in _NETWORK_TYPES or kind.startswith("fuse.")
 
 
 @contextmanager
-def clear_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into StoreErrors that say what was seen and what to do."""
+def clear_errors(path: Path, connection: apsw.Connection | None = None) -> Iterator[None]:
+    """Turn SQLite's errors into StoreErrors that say what was seen and what to do; see `store_error`."""
     try:
         yield
     except apsw.Error as error:
-        raise store_error(error, path) from error
+        raise store_error(error, path, connection) from error
 
 
-def store_error(error: apsw.Error, path: Path) -> StoreError:
-    """SQLite's error in words that say what was seen and what to do."""
+def store_error(error: apsw.Error, path: Path, connection: apsw.Connection | None = None) -> StoreError:
+    """SQLite's error in words that say what was seen and what to do; `connection` is where it happened."""
     if isinstance(error, apsw.BusyError):
         return StoreError(_busy_words(path))
     if isinstance(error, apsw.NotADBError):
         return StoreError(f"{path} is not a tunesmith store: it is no SQLite database. It was left as it is.")
     if isinstance(error, apsw.CorruptError):
         return StoreError(damage_words(path, str(error)))
-    if is_disk_full(error):
+    if is_disk_full(error, connection):
         return DiskFullError(f"The disk of {path} is full. Nothing of this write was stored; free some space.")
     if isinstance(error, apsw.ReadOnlyError | apsw.CantOpenError | apsw.PermissionsError | apsw.AuthError):
         return StoreError(access_words(path, str(error)))
     return StoreError(f"{path} could not be used: {type(error).__name__}: {error}")
 
 
-def is_disk_full(error: apsw.Error) -> bool:
+def is_disk_full(error: apsw.Error, connection: apsw.Connection | None = None) -> bool:
     """Whether there was no room, for the database, its WAL or the WAL's index: nothing is broken then (F42)."""
-    return isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
+    code = getattr(error, "extendedresult", 0)
+    if isinstance(error, apsw.FullError) or code == apsw.SQLITE_IOERR_SHMSIZE:
+        return True
+    # A used-up quota is a failed write like any other to SQLite, which keeps the system's reason beside it.
+    return code == apsw.SQLITE_IOERR_WRITE and connection is not None and connection.system_errno == errno.EDQUOT
 
 
 def check_reserve(path: Path) -> None:
@@ -204,6 +242,15 @@ def _guard(
     except BaseException:
         connection.close()
         raise
+
+
+def _be_the_only_writer(connection: apsw.Connection) -> None:
+    """Of several drivers that come at the same instant, let one go on: who is not it gets a BusyError.
+
+    An exclusive connection keeps the lock of every read, so that two would later wait in vain for each other's to go.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("COMMIT")  # which keeps the lock for writing too
 
 
 def _immutable(path: Path) -> apsw.Connection:

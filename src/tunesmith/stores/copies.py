@@ -7,8 +7,9 @@ can read it, not even the driver's own reporter. After its commits the driver pu
 from __future__ import annotations
 
 import logging
-import secrets
+import random
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,11 +18,14 @@ import apsw
 from tunesmith.clock import Clock
 from tunesmith.errors import LeaseError, StoreError
 from tunesmith.stores import connection as connections
-from tunesmith.stores.lease import latest_lease
+from tunesmith.stores.drafts import remove_left_drafts
+from tunesmith.stores.lease import Lease, latest_lease
 from tunesmith.stores.schema import back_up
 
 _log = logging.getLogger("tunesmith")
 INTERVAL_S = 1.0
+_N_TRIES, _AGAIN_AFTER_S = 4, (0.02, 0.2)  #: to lock the database
+_dice = random.SystemRandom()  #: not the trainable's: two drivers may be two runs of one script that seeds it
 _SHARE_OF_TIME = 20  #: copying may take a twentieth of the time: a large database is copied less often
 
 
@@ -60,23 +64,35 @@ def connect_only_writer(path: Path) -> apsw.Connection:
 
     Raises: LeaseError that names the driver; StoreError as `connect_writer`.
     """
-    try:
-        return connections.connect_writer(path)
-    except StoreError as error:
-        if not is_locked_for_good(error, path):
-            raise
-        with suppress(apsw.Error):
-            copy, _ = open_copy(path)
-            try:
-                before = latest_lease(copy)
-            finally:
-                copy.close()
-            if before is not None:
+    for n_left in reversed(range(_N_TRIES)):
+        try:
+            return connections.connect_writer(path)
+        except StoreError as error:
+            if not is_locked_for_good(error, path):
+                raise
+            if not n_left:
+                before = _driver_in_copy(path)
+                if before is None:
+                    raise
                 raise LeaseError(
                     f"This experiment is being run by {before.words()}. Wait for it or end it: its lock on a network "
                     "file system cannot be taken away, not with takeover=True either."
                 ) from None
-        raise
+        # Drivers that come at the same instant may have shut each other out: not when they come again.
+        time.sleep(_dice.uniform(*_AGAIN_AFTER_S))
+    raise AssertionError
+
+
+def _driver_in_copy(path: Path) -> Lease | None:
+    """The driver that made the copy; None where there is no copy, or only one that a dead driver left."""
+    with suppress(apsw.Error):
+        copy, _ = open_copy(path)
+        try:
+            lease = latest_lease(copy)
+        finally:
+            copy.close()
+        return None if lease is None or lease.owner.is_alive() is False else lease
+    return None
 
 
 class ReaderCopy:
@@ -89,6 +105,8 @@ class ReaderCopy:
         self._timer: threading.Timer | None = None  #: makes the copy after the last commit before a quiet time
         self._is_closed = False
         self._has_failed = False
+        # Of killed drivers: nobody else makes copies while this one has the database locked.
+        remove_left_drafts(copy_path(path), older_than_s=0.0)
 
     def changed(self) -> None:
         """Something was committed: have it copied, now or soon. Called with the lock held."""
@@ -98,7 +116,10 @@ class ReaderCopy:
         elif self._timer is None:
             self._timer = threading.Timer(wait_s, self._copy_later)
             self._timer.daemon = True
-            self._timer.start()
+            try:
+                self._timer.start()
+            except RuntimeError:  # no thread to be had: the next commit tries again
+                self._timer = None
 
     def close(self) -> None:
         """Remove the copy: the database itself can be read from now on. Called with the lock held."""
@@ -117,16 +138,11 @@ class ReaderCopy:
 
     def _copy(self) -> None:
         begin = self._clock.now()
-        draft = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
         try:
-            back_up(self._connection, draft, is_durable=False)
-            draft.replace(copy_path(self._path))
+            back_up(self._connection, copy_path(self._path), is_durable=False)
         except (apsw.Error, OSError) as error:  # readers see an older state; what is stored is not touched by it
             if not self._has_failed:
                 _log.warning("The copy of %s for readers could not be made: %s", self._path, error)
             self._has_failed = True
-        finally:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
         end = self._clock.now()
         self._next_at = end + max(INTERVAL_S, _SHARE_OF_TIME * (end - begin))

@@ -46,6 +46,19 @@ def make_folder(folder: Path) -> None:
             sync_folder(part.parent)
 
 
+def refuse_leftovers(path: Path) -> None:
+    """Nothing is created beside the newest rows of a database that is gone: SQLite would put them into the new one.
+
+    Raises: StoreError that says what to do.
+    """
+    for beside in (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-journal")):
+        if beside.exists() and not path.exists():
+            raise StoreError(
+                f"{beside} is there without its {path.name}, which was removed or not copied with it. Put {path.name} "
+                f"back to go on with that experiment, remove {beside.name} to give it up, or give another folder."
+            )
+
+
 def publish(draft: Path, path: Path) -> None:
     """Give the complete file its name, never over another one, and make the name durable."""
     try:

@@ -1,4 +1,4 @@
-"""Who may write: one driver at a time, known by (host, boot, process id, process start), fenced by an epoch.
+"""Who may write: one driver at a time, known by (host, boot, process id, start and namespace), fenced by an epoch.
 
 The check of an epoch happens inside the transaction that writes, so a driver that was taken over can never commit.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Callable
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -29,10 +30,14 @@ class Owner(msgspec.Struct, frozen=True):
     process_started: str  #: opaque: equal only for the same process
 
     def is_alive(self) -> bool | None:
-        """Whether the process runs; None where that cannot be seen from this machine."""
-        if self.host != platform.node():
+        """Whether the process runs; None where that cannot be seen from this machine or container."""
+        if self.boot_id != boot_id():  # another machine, or this one before it was started anew
+            return False if self.host == platform.node() else None
+        # The same kernel, whatever its host is called by now. In another namespace `pid` means another process.
+        started, _, namespace = self.process_started.partition(" ")
+        if namespace and namespace != pid_namespace():
             return None
-        return self.boot_id == boot_id() and self.process_started == process_started(self.pid)
+        return started == process_started(self.pid)
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -53,7 +58,8 @@ class Lease(msgspec.Struct, frozen=True):
 def this_process() -> Owner:
     """The owner that this process would be."""
     pid = os.getpid()
-    return Owner(host=platform.node(), boot_id=boot_id(), pid=pid, process_started=process_started(pid) or "")
+    started = f"{process_started(pid) or ''} {pid_namespace()}".rstrip()
+    return Owner(host=platform.node(), boot_id=boot_id(), pid=pid, process_started=started)
 
 
 def latest_lease(connection: apsw.Connection) -> Lease | None:
@@ -65,9 +71,12 @@ def latest_lease(connection: apsw.Connection) -> Lease | None:
     return Lease(epoch, Owner(host, boot, pid, started), acquired_at, released_at)
 
 
-def acquire(connection: apsw.Connection, *, is_takeover: bool, wall: float) -> Lease:
+def acquire(
+    connection: apsw.Connection, *, is_takeover: bool, wall: float, prepare: Callable[[], None] = lambda: None
+) -> Lease:
     """Make this process the owner, one epoch above the last.
 
+    Args: prepare: called when nobody else can become the owner any more, before anything is written.
     Raises: LeaseError that names the owner, if it lives or may live, unless `is_takeover`.
     """
     connection.execute("BEGIN IMMEDIATE")
@@ -75,6 +84,7 @@ def acquire(connection: apsw.Connection, *, is_takeover: bool, wall: float) -> L
         before = latest_lease(connection)
         if before is not None and before.released_at is None and not is_takeover:
             refuse_unless_dead(before)
+        prepare()
         lease = Lease(epoch=before.epoch + 1 if before else 1, owner=this_process(), acquired_at=wall)
         owner = lease.owner
         connection.execute(
@@ -109,11 +119,11 @@ def refuse_unless_dead(lease: Lease) -> None:
     if is_alive:
         raise LeaseError(
             f"This experiment is being run by {lease.words()}. "
-            "Wait for it, end it, or pass takeover=True (--takeover) to fence it off."
+            "Wait for it, end it, or pass takeover=True to fence it off."
         )
     raise LeaseError(
-        f"This experiment was last run by {lease.words()}, which did not close it and cannot be seen from "
-        f"{platform.node()}. If it is gone, pass takeover=True (--takeover)."
+        f"This experiment was last run by {lease.words()}, which did not close it and cannot be seen from this machine "
+        f"or container ({platform.node()}). If it is gone, pass takeover=True."
     )
 
 
@@ -125,7 +135,15 @@ def boot_id() -> str:
     except OSError:
         import psutil
 
-        return str(int(psutil.boot_time()))
+        return f"{platform.node()} {int(psutil.boot_time())}"  # two machines may have been started in one second
+
+
+def pid_namespace() -> str:
+    """In which namespace process ids are meant here: each container has its own; "" where that is unknown."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def process_started(pid: int) -> str | None:

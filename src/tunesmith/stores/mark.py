@@ -4,7 +4,8 @@ The newest rows of a database in WAL mode are in its `-wal` file. Where that fil
 database, SQLite opens what is left without a word; where a `-wal` file of another database lies there, SQLite mixes the
 two. The mark tells: it is a lower bound of what the database must hold (written after a sync, so that it is true also
 after a power loss), and it names the WAL by its salt, a random number in the WAL's header to which SQLite adds one each
-time it begins the file anew.
+time it begins the file anew. Another program's connection gives the WAL another salt, so that a salt which differs is
+no more than a reason to look closely (`wal_check`).
 """
 
 from __future__ import annotations
@@ -26,8 +27,6 @@ from tunesmith.stores.schema import NO_FOLLOW
 _log = logging.getLogger("tunesmith")
 _SIZE_BYTES = 128  #: always as long, and inside one sector, so that it is never torn
 _WAL_HEADER_BYTES, _WAL_SALT_AT = 32, 16
-#: How often SQLite may have begun the WAL anew since the mark was written: far more than it can in a second.
-_N_BEGINNINGS = 100_000
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -36,6 +35,7 @@ class Mark(msgspec.Struct, frozen=True):
     epoch: int = 0  #: of the driver that wrote the mark
     seq: int = 0  #: a record that was on the disk then
     wal_salt: int | None = None  #: of the WAL then; None: a driver has begun, and the WAL may be a new one
+    experiment: int = 0  #: `id_sum` of its id: the mark of an experiment that was here before says nothing
 
 
 class Beside(NamedTuple):
@@ -67,16 +67,59 @@ def read_mark(path: Path) -> Mark | None:
 
 def write_mark(path: Path, mark: Mark) -> None:
     """Replace the mark. A folder or disk that does not take it costs only the check."""
-    body = msgspec.json.encode(mark)
-    content = (body + b" %08x" % zlib.crc32(body)).ljust(_SIZE_BYTES - 1) + b"\n"
     try:
-        descriptor = os.open(mark_path(path), os.O_CREAT | os.O_WRONLY | NO_FOLLOW, 0o600)
-        try:
-            os.write(descriptor, content)
-        finally:
-            os.close(descriptor)
+        _put(path, mark)
     except OSError as error:
         _log.debug("%s could not be written: %s", mark_path(path), error)
+
+
+def create_mark(path: Path, mark: Mark) -> None:
+    """Make the mark where there is none: one that is there may be that of a running driver."""
+    try:
+        _put(path, mark, flags=os.O_EXCL)
+    except OSError as error:
+        _log.debug("%s could not be made: %s", mark_path(path), error)
+
+
+def begin_mark(path: Path, mark: Mark) -> None:
+    """Replace the mark by one without a salt, and have it on the disk before a new WAL begins there.
+
+    Else a power loss could leave the new WAL beside the salt of an older one, which would look like a foreign WAL.
+    Raises: StoreError where the old mark can be neither replaced nor removed.
+    """
+    try:
+        _put(path, mark, is_durable=True)
+    except OSError as error:
+        _log.debug("%s could not be written: %s", mark_path(path), error)
+        try:
+            mark_path(path).unlink(missing_ok=True)
+        except OSError as second:
+            if read_mark(path) is not None:
+                raise StoreError(
+                    f"{mark_path(path)} can be neither written ({error}) nor removed ({second}). Remove it to go on."
+                ) from error
+
+
+def _put(path: Path, mark: Mark, *, flags: int = 0, is_durable: bool = False) -> None:
+    body = msgspec.json.encode(mark)
+    content = (body + b" %08x" % zlib.crc32(body)).ljust(_SIZE_BYTES - 1) + b"\n"
+    descriptor = os.open(mark_path(path), os.O_CREAT | os.O_WRONLY | NO_FOLLOW | flags, 0o600)
+    try:
+        os.write(descriptor, content)
+        if is_durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def id_sum(experiment_id: str) -> int:
+    """A number for the id of an experiment, short enough for the mark however long the id is."""
+    return zlib.crc32(experiment_id.encode(errors="backslashreplace"))
+
+
+def stored_id_sum(connection: apsw.Connection) -> int:
+    """`id_sum` of the experiment in the database."""
+    return id_sum(str(connection.execute("SELECT experiment_id FROM experiment").fetchall()[0][0]))
 
 
 def wal_salt(path: Path) -> int | None:
@@ -95,24 +138,10 @@ def wal_path(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
 
 
-def check_wal(path: Path) -> None:
-    """Before SQLite sees it: the WAL beside the database is its own.
-
-    Raises: StoreError where it is not; nothing was mixed.
-    """
-    mark = read_mark(path)
-    while mark is not None and mark.wal_salt is not None:
-        salt = wal_salt(path)
-        if salt is None or (salt - mark.wal_salt) % 2**32 <= _N_BEGINNINGS:
-            return
-        before, mark = mark, read_mark(path)
-        if mark == before:  # else a driver has begun in between, which says so in the mark before it makes a new WAL
-            raise StoreError(
-                f"{wal_path(path)} is not the WAL that {path.name} had (its salt is {salt:#x}, expected was "
-                f"{mark.wal_salt:#x} or a little more), so it belongs to another database or was made by another "
-                f"program. Nothing was read from it. Put back the right one, or move it away; if it is right, "
-                f"delete {mark_path(path).name}."
-            )
+def own_mark(connection: apsw.Connection, beside: Beside) -> Mark | None:
+    """The mark, unless it is that of another experiment."""
+    mark = beside.mark
+    return mark if mark is not None and mark.experiment == stored_id_sum(connection) else None
 
 
 def missing_words(connection: apsw.Connection, path: Path, beside: Beside) -> str | None:
@@ -120,7 +149,7 @@ def missing_words(connection: apsw.Connection, path: Path, beside: Beside) -> st
 
     Args: beside: looked at before the database, which only ever grows.
     """
-    mark = beside.mark
+    mark = own_mark(connection, beside)
     lease = latest_lease(connection)
     epoch, seq = lease.epoch if lease else 0, last_seq(connection)
     if mark is not None and (epoch, seq) < (mark.epoch, mark.seq):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import apsw
 import msgspec
@@ -33,6 +33,7 @@ from tunesmith.stores.rows import (
 from tunesmith.trial import Trial, TrialStatus
 
 _log = logging.getLogger("tunesmith")
+_Found = TypeVar("_Found")
 _PAGE = 5_000
 _START_SEQ = "SELECT seq FROM log WHERE trial = ? AND type = 'StartAttempt' AND attempt = ? ORDER BY seq DESC LIMIT 1"
 _BY_VALUE = {
@@ -56,17 +57,21 @@ class Reader:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.path = database_path(folder)
-        self._copy_number = 0  #: which copy of a running driver's database is read; 0: the database itself
         beside = look_beside(self.path)
-        self._connection = self._connect()
+        #: `_copy_number`: which copy of a running driver's database is read; 0: the database itself.
+        self._connection, self._copy_number = self._connect()
         self._pid = os.getpid()
-        if not self._copy_number:
-            with clear_errors(self.path):
-                missing = missing_words(self._connection, self.path, beside)
-            if missing is not None:
-                _log.warning("%s.", missing)
-        (text,) = self._one("SELECT spec FROM experiment")
-        self.spec: ExperimentSpec = parse_spec(text)
+        try:
+            if not self._copy_number:
+                with clear_errors(self.path):
+                    missing = missing_words(self._connection, self.path, beside)
+                if missing is not None:
+                    _log.warning("%s.", missing)
+            (text,) = self._one("SELECT spec FROM experiment")
+            self.spec: ExperimentSpec = parse_spec(text)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def folder(self) -> Path:
@@ -79,7 +84,7 @@ class Reader:
 
     def driver(self) -> Lease | None:
         """The lease of the driver that runs the experiment, as far as can be seen; None if it closed or is dead."""
-        lease = latest_lease(self._connected())
+        lease = self._read(latest_lease)
         if lease is None or lease.released_at is not None or lease.owner.is_alive() is False:
             return None
         return lease
@@ -118,10 +123,16 @@ class Reader:
         rank = _BY_VALUE[self.spec.objective.mode.value]
         return [trial_from_row(row) for row in self.query(f"{SELECT_TRIALS} WHERE {rank} LIMIT ?", (n,))]
 
+    def deleted_checkpoints(self) -> set[str]:
+        """Paths, relative to the experiment's folder, of checkpoints that are not kept any more."""
+        sql = "SELECT path FROM checkpoints GROUP BY path HAVING max(state = 'kept') = 0"
+        return {path for (path,) in self.query(sql)}
+
     def config_of(self, trial: int, attempt: int) -> dict[str, Any]:
         """The config that one attempt of a trial was given: a clone changes it."""
         rows = self.query(_START_SEQ, (trial, attempt))
-        return parse_config(start_config(self._connected(), trial, rows[0][0] if rows else MAX_SEQ))
+        seq = rows[0][0] if rows else MAX_SEQ
+        return parse_config(self._read(lambda connection: start_config(connection, trial, seq)))
 
     def results(self, trial: int | None = None) -> Iterator[Result]:
         """The results that count: of one trial by step, or of all in the order in which they were stored."""
@@ -143,51 +154,70 @@ class Reader:
 
     def records(self, after_seq: int = 0, limit: int = 1000) -> list[tuple[int, Record]]:
         """The next records of the event log after `after_seq`, with their sequence numbers; empty at its end."""
-        with clear_errors(self.path):
-            return LogPages(self._connected()).page(after_seq, limit)
+        return self._read(lambda connection: LogPages(connection).page(after_seq, limit))
 
     def last_seq(self) -> int:
         """Sequence number of the newest record; 0 in an empty log."""
-        with clear_errors(self.path):
-            return last_seq(self._connected())
+        return self._read(last_seq)
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a SELECT of your own; docs/store.md names the tables.
 
         Raises: StoreError if the file is damaged or locked, or the statement would write.
         """
-        with clear_errors(self.path):
-            return self._connected().execute(sql, tuple(values)).fetchall()
+        return self._read(lambda connection: connection.execute(sql, tuple(values)).fetchall())
 
     def close(self) -> None:
         """Free the file. Idempotent; every later call raises."""
+        self._copy_number = 0  # else a later call would connect to the next copy
         self._connection.close()
 
     def _one(self, sql: str) -> tuple[Any, ...]:
         return self.query(sql)[0]
 
+    def _read(self, read: Callable[[apsw.Connection], _Found]) -> _Found:
+        """What the function finds in the database, or in its copy where a driver has meanwhile locked it (F57)."""
+        try:
+            with clear_errors(self.path):
+                return read(self._connected())
+        except StoreError as error:
+            if self._copy_number or not is_locked_for_good(error, self.path):
+                raise
+        self._reconnect()
+        with clear_errors(self.path):
+            return read(self._connection)
+
     def _connected(self) -> apsw.Connection:
-        if os.getpid() != self._pid:  # a fork: the parent's connection must not be used, nor closed (F63)
-            _inherited.append(self._connection)
-            self._connection, self._pid = self._connect(), os.getpid()
-        elif self._copy_number and self._copy_number != copy_number(self.path):
-            self._connection.close()
-            self._connection = self._connect()
+        is_replaced = self._copy_number and self._copy_number != copy_number(self.path)
+        if is_replaced or os.getpid() != self._pid:
+            self._reconnect()
         return self._connection
 
-    def _connect(self) -> apsw.Connection:
-        """To the database, or to the newest copy while a driver on a network file system has it locked (F57)."""
+    def _reconnect(self) -> None:
+        """Where that fails, the old connection stays, and the next call tries again."""
+        before, pid = self._connection, self._pid
+        self._connection, self._copy_number = self._connect()
+        self._pid = os.getpid()
+        if pid == self._pid:
+            before.close()
+        else:  # a fork: the parent's connection must not be used, nor closed (F63)
+            _inherited.append(before)
+
+    def _connect(self) -> tuple[apsw.Connection, int]:
+        """To the database, or to the newest copy while a driver on a network file system has it locked (F57).
+
+        Returns: the number of the copy too; 0 for the database.
+        """
         for is_last in (False, False, True):
-            self._copy_number = 0
             try:
-                return connect_reader(self.path)
+                return connect_reader(self.path), 0
             except StoreError as error:
                 if not is_locked_for_good(error, self.path):
                     raise
                 try:
-                    connection, self._copy_number = open_copy(self.path)
+                    connection, number = open_copy(self.path)
                     guard_reader(connection, self.path)
-                    return connection
+                    return connection, number
                 except apsw.Error:  # the driver has just ended, or put another one in its place: look again
                     if is_last:
                         raise error from None

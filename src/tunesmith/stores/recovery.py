@@ -12,9 +12,9 @@ import apsw
 import msgspec
 
 from tunesmith.errors import StoreError
-from tunesmith.stores.connection import MAX_VALUE_BYTES, clear_errors, database_path
-from tunesmith.stores.mark import check_wal
+from tunesmith.stores.connection import MAX_VALUE_BYTES, access_words, after_rollback, clear_errors, database_path
 from tunesmith.stores.schema import NO_FOLLOW, check_version, create_schema, sync_folder
+from tunesmith.stores.wal_check import check_wal
 
 _TABLES = ("experiment", "trial_configs", "trial_states", "results", "log", "checkpoints", "lease")
 #: How many numbers are tried one by one beyond the last row that can be read, where the end of a table is damaged.
@@ -38,28 +38,36 @@ def recover(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> R
     Raises: StoreError if `target` exists, or where not even the description of the experiment can be read.
     """
     path, copy = database_path(source), Path(target)
-    if copy.exists():
-        raise StoreError(f"{copy} exists. Give the recovered file a name of its own.")
     old = _open_damaged(path)
     try:
-        os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY | NO_FOLLOW, 0o600))
-        found = _salvage_all(old, copy)
-        if not found.n_rows["experiment"]:
-            raise StoreError(f"{path} is damaged where it says what the experiment is; nothing could be recovered.")
-    except BaseException:
-        with suppress(OSError):
-            copy.unlink(missing_ok=True)
-        raise
+        _make_new(copy)
+        try:
+            found = _salvage_all(old, copy)
+            if not found.n_rows["experiment"]:
+                raise StoreError(f"{path} is damaged where it says what the experiment is; nothing could be recovered.")
+            sync_folder(copy.parent)
+        except BaseException:
+            with suppress(OSError):
+                copy.unlink()
+            raise
+    except OSError as error:
+        raise StoreError(access_words(copy, str(error))) from error
     finally:
         old.close()
-    sync_folder(copy.parent)
     return found
+
+
+def _make_new(file: Path) -> None:
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | NO_FOLLOW, 0o600))
+    except FileExistsError:
+        raise StoreError(f"{file} exists. Give the recovered file a name of its own.") from None
 
 
 def _open_damaged(path: Path) -> apsw.Connection:
     """A connection that cannot write, but that opens a file which is shorter than it says, too."""
-    check_wal(path)
-    with clear_errors(path):
+
+    def connect() -> apsw.Connection:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW)
         try:
             connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
@@ -69,7 +77,11 @@ def _open_damaged(path: Path) -> apsw.Connection:
         except BaseException:
             connection.close()
             raise
-    return connection
+        return connection
+
+    check_wal(path)
+    with clear_errors(path):
+        return after_rollback(connect, path)
 
 
 def _salvage_all(old: apsw.Connection, copy: Path) -> Recovery:
@@ -82,7 +94,12 @@ def _salvage_all(old: apsw.Connection, copy: Path) -> Recovery:
             create_schema(new)
             for table in _TABLES:
                 salvage = _Salvage(old, table)
-                n_rows[table] = sum(_inserted(new, table, row) for row in salvage.rows())
+                n_rows[table] = 0
+                for row in salvage.rows():
+                    if _inserted(new, table, row):
+                        n_rows[table] += 1
+                    else:
+                        salvage.lose(row[0], row[0])
                 if salvage.lost:
                     lost[table] = salvage.lost
             if lost:
@@ -130,7 +147,7 @@ class _Salvage:
         elif not has_end:
             high = low + _BEYOND
         if low >= high:
-            self._lose(low, high)
+            self.lose(low, high)
         else:
             middle = (low + high) // 2
             yield from self._between(low, middle)
@@ -147,7 +164,8 @@ class _Salvage:
             return found, False
         return found, True
 
-    def _lose(self, first: int, last: int) -> None:
+    def lose(self, first: int, last: int) -> None:
+        """Call the rows of these numbers lost, which follow on those called so before."""
         if first > last:
             return
         if self.lost and self.lost[-1][1] == first - 1:

@@ -14,6 +14,7 @@ from pathlib import Path
 import apsw
 
 from tunesmith.errors import StoreError
+from tunesmith.stores.drafts import draft_path
 
 _log = logging.getLogger("tunesmith")
 
@@ -234,21 +235,40 @@ def migrate(connection: apsw.Connection, path: Path, version: int) -> None:
     """Bring an older file to this version in one transaction, after a backup beside it (`experiment.db.v<n>`)."""
     if version == SCHEMA_VERSION:
         return
-    back_up(connection, path.with_name(f"{path.name}.v{version}"))
-    connection.execute("BEGIN IMMEDIATE")
+    backup = path.with_name(f"{path.name}.v{version}")
+    draft = draft_path(backup)
     try:
-        for target in range(version + 1, SCHEMA_VERSION + 1):
+        copy_all(connection, draft)  # not in the transaction: SQLite copies no database that is being written
+        connection.execute("BEGIN IMMEDIATE")
+        now = check_version(connection, path)
+        if now == version:  # else another driver was quicker, and the draft is no backup of the old version
+            draft.replace(backup)
+            sync_folder(path.parent)
+        for target in range(now + 1, SCHEMA_VERSION + 1):
             MIGRATIONS[target](connection)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+        draft.unlink(missing_ok=True)
 
 
 def back_up(connection: apsw.Connection, target: Path, *, is_durable: bool = True) -> None:
-    """A consistent copy of the whole database; a plain copy would miss what is still in the `-wal` file."""
-    os.close(os.open(target, os.O_CREAT | os.O_WRONLY | NO_FOLLOW, 0o600))
+    """Put a consistent copy of the whole database in the place of `target`, which is never there in part."""
+    draft = draft_path(target)
+    try:
+        copy_all(connection, draft, is_durable=is_durable)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    if is_durable:
+        sync_folder(target.parent)
+
+
+def copy_all(connection: apsw.Connection, target: Path, *, is_durable: bool = True) -> None:
+    """The whole database in a new file; a plain copy would miss what is still in the `-wal` file."""
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | NO_FOLLOW, 0o600))
     copy = apsw.Connection(str(target))
     try:
         if not is_durable:
@@ -259,8 +279,6 @@ def back_up(connection: apsw.Connection, target: Path, *, is_durable: bool = Tru
         copy.pragma("journal_mode", "delete")  # nobody writes to it: a file without a WAL is whole by itself
     finally:
         copy.close()
-    if is_durable:
-        sync_folder(target.parent)
 
 
 def sync_folder(folder: Path) -> None:

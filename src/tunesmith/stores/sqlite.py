@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -19,10 +18,10 @@ from tunesmith.clock import Clock, SystemClock
 from tunesmith.errors import ConfigError, StoreError
 from tunesmith.events import Record
 from tunesmith.spec import ExperimentSpec
-from tunesmith.stores import connection as connections
 from tunesmith.stores import lease as leases
+from tunesmith.stores import mark as marks
 from tunesmith.stores.batch import Batch, BatchEncoder
-from tunesmith.stores.codec import parse_spec, plain_text, spec_text
+from tunesmith.stores.codec import parse_spec
 from tunesmith.stores.connection import (
     DATABASE_NAME,
     access_words,
@@ -31,15 +30,17 @@ from tunesmith.stores.connection import (
     database_path,
     is_disk_full,
     is_network_path,
-    quick_check,
     store_error,
 )
 from tunesmith.stores.copies import ReaderCopy, connect_only_writer
 from tunesmith.stores.creation import make_folder as _make_folder
-from tunesmith.stores.creation import publish, write_draft
-from tunesmith.stores.mark import Beside, Mark, look_beside, mark_path, missing_words, wal_path, wal_salt, write_mark
+from tunesmith.stores.creation import publish, refuse_leftovers, write_draft
+from tunesmith.stores.drafts import draft_path, remove_left_drafts
+from tunesmith.stores.driver_wal import DriverWal
+from tunesmith.stores.revision import write_revision
 from tunesmith.stores.rows import LogPages, last_seq, stored_spec
-from tunesmith.stores.schema import NO_FOLLOW, back_up, check_version, migrate
+from tunesmith.stores.schema import NO_FOLLOW, back_up
+from tunesmith.stores.takeover import take_over
 from tunesmith.trial import Trial
 
 _log = logging.getLogger("tunesmith")
@@ -60,8 +61,16 @@ class SqliteStore:
     """Writes and reads the event log of one experiment. Used from one thread of the process that opened it."""
 
     def __init__(
-        self, path: Path, *, space: Any = None, takeover: bool = False, durability: str = "normal", clock: Clock
+        self,
+        path: Path,
+        *,
+        space: Any = None,
+        takeover: bool = False,
+        durability: str = "normal",
+        clock: Clock,
+        beside: marks.Beside | None = None,
     ) -> None:
+        """Args: beside: what is known to lie beside a new database, whatever was there before it."""
         self.path = path
         self._space = space
         self._clock = clock
@@ -73,14 +82,14 @@ class SqliteStore:
         self._timer: threading.Timer | None = None  #: pending, or None; see `_sync_later`
         self._synced_at = float("-inf")
         self._look_at_disk_at = float("-inf")  #: when the free space is looked at again; not put off while it is short
-        self._has_warned_of_wal = False
-        beside = look_beside(path)
+        beside = beside or marks.look_beside(path)
         connection = connect_only_writer(path)
         try:
             with clear_errors(path):
-                self._lease = _take_over(connection, path, beside, is_takeover=takeover, wall=clock.wall())
+                self._lease = take_over(connection, path, beside, is_takeover=takeover, wall=clock.wall())
                 self.spec = parse_spec(stored_spec(connection))
-                self._is_wal = connection.pragma("journal_mode") == "wal"
+                self._experiment = marks.stored_id_sum(connection)
+                self._wal = DriverWal(path) if connection.pragma("journal_mode") == "wal" else None
                 self._seq = last_seq(connection)  #: of the last record committed
                 if self._is_full:
                     connection.pragma("synchronous", "full")
@@ -88,7 +97,8 @@ class SqliteStore:
             connection.close()
             raise
         self._connection: apsw.Connection | None = connection
-        self._copy = None if self._is_wal else ReaderCopy(connection, path, lock=self._lock, clock=clock)
+        remove_left_drafts(path)
+        self._copy = None if self._wal is not None else ReaderCopy(connection, path, lock=self._lock, clock=clock)
         if self._copy is not None:
             self._copy.changed()
         self._cursor = connection.cursor()
@@ -125,11 +135,11 @@ class SqliteStore:
             self._encoder = None
             if isinstance(error, apsw.ConstraintError):
                 raise StoreError(f"A result, checkpoint or record was appended twice: {error}.") from error
-            if isinstance(error, apsw.IOError) and not is_disk_full(error):
+            if isinstance(error, apsw.IOError) and not is_disk_full(error, connection):
                 # After a failed sync nothing about the file is known (F60).
                 self._broken = str(error)
             if isinstance(error, apsw.Error):
-                raise store_error(error, self.path) from error
+                raise store_error(error, self.path, connection) from error
             if isinstance(error, OverflowError):
                 raise StoreError(f"A step, attempt or process id does not fit into 64 bits: {error}.") from error
             raise
@@ -140,28 +150,27 @@ class SqliteStore:
         with clear_errors(self.path):
             yield from pages
 
-    def revise(self, spec: ExperimentSpec) -> None:
+    def revise(self, spec: ExperimentSpec, trials: Sequence[Trial] = ()) -> None:
         """Put the spec of a resumed experiment (more samples, other budgets) in the place of the one it had.
 
+        Args: trials: all there are, as a replay under the new objective has them; needed where that is another one.
         Raises: LeaseError when another driver has taken over.
         """
         connection = self._usable()
-        with self._lock, clear_errors(self.path):
+        with self._lock, clear_errors(self.path, connection):
             cursor = connection.cursor()
             cursor.execute("BEGIN IMMEDIATE")  # a read that became a write would fail at once, whatever the timeout
             try:
                 leases.check_epoch(cursor, self.epoch)
-                cursor.execute(
-                    "UPDATE experiment SET n_trials = ?, searcher = ?, scheduler = ?, spec = ?",
-                    (spec.n_trials, plain_text(spec.searcher_name), plain_text(spec.scheduler_name), spec_text(spec)),
-                )
+                write_revision(cursor, before=self.spec, spec=spec, trials=trials)
+                self._refuse_lost_wal()
                 cursor.execute("COMMIT")
             finally:
                 if connection.in_transaction:
                     cursor.execute("ROLLBACK")
             if self._copy is not None:
                 self._copy.changed()
-        self.spec = spec
+        self.spec, self._encoder = spec, None
         self._sync_later()
 
     def last_seq(self) -> int:
@@ -188,16 +197,30 @@ class SqliteStore:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
-        if self._broken is None:
-            # What was acknowledged is stored; an unreleased lease is checked at the next open.
-            with self._lock, suppress(apsw.Error):
-                leases.release(connection, self.epoch, wall=self._clock.wall())
-            if self._is_wal and not self._is_full:
-                self._sync_wal(self._synced_at)  # beside a reader, SQLite leaves the WAL where it is, as it is
         with self._lock, suppress(apsw.Error):
+            self._release(connection)
+            if self._broken is not None:
+                _log.warning("%s was not closed cleanly (%s). Its next driver checks it.", self.path, self._broken)
+                # Moving the WAL into the database now would do harm after a failed sync, and over what others wrote.
+                connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+                if self._wal is not None and not self._wal.is_there():
+                    self._wal.save(connection, self.epoch)
             if self._copy is not None:
                 self._copy.close()
             connection.close()
+
+    def _release(self, connection: apsw.Connection) -> None:
+        """Have all on the disk, and only then say that this driver closed cleanly; else `_broken` says why not."""
+        if self._broken is not None:
+            return
+        try:
+            self._refuse_lost_wal()
+            if self._wal is not None and not self._is_full:
+                self._sync_wal(self._synced_at)  # beside a reader, SQLite leaves the WAL where it is, as it is
+            if self._broken is None:
+                leases.release(connection, self.epoch, wall=self._clock.wall())
+        except (apsw.Error, StoreError) as error:
+            self._broken = self._broken or str(error)
 
     def __enter__(self) -> SqliteStore:
         return self
@@ -210,13 +233,14 @@ class SqliteStore:
     def _commit(self, connection: apsw.Connection, batch: Batch) -> None:
         cursor = self._cursor
         is_due = _must_sync(batch) or self._clock.now() - self._synced_at >= SYNC_INTERVAL_S
-        is_sync = is_due and self._is_wal and not self._is_full
+        is_sync = is_due and self._wal is not None and not self._is_full
         if is_sync:
             cursor.execute("PRAGMA synchronous = FULL")
         try:
             cursor.execute("BEGIN IMMEDIATE")
             leases.check_epoch(cursor, self._lease.epoch)
             batch.write(cursor)
+            self._refuse_lost_wal()
             cursor.execute("COMMIT")
         finally:
             if connection.in_transaction:
@@ -228,8 +252,9 @@ class SqliteStore:
             self._copy.changed()
         if is_due:
             self._synced_at = self._clock.now()
-            self._write_mark(self._seq)
-            self._watch_wal()
+            self._write_mark(self._seq, marks.wal_salt(self.path))
+            if self._wal is not None:
+                self._wal.warn_if_large()
         if is_sync:
             timer, self._timer = self._timer, None  # what it was to sync is synced; the next commit starts its own
             if timer is not None:
@@ -239,50 +264,51 @@ class SqliteStore:
 
     def _sync_later(self) -> None:
         """See to it that the last commits before a quiet time are on the disk within the second too."""
-        if not self._is_wal or self._is_full or self._timer is not None:
+        if self._wal is None or self._is_full or self._timer is not None:
             return
         self._timer = threading.Timer(SYNC_INTERVAL_S, self._sync_wal, (self._synced_at,))
         self._timer.daemon = True
-        self._timer.start()
+        try:
+            self._timer.start()
+        except RuntimeError:  # no thread to be had: what was committed stays so, and the next commit tries again
+            self._timer = None
 
     def _sync_wal(self, synced_at: float) -> None:
         """Sync the WAL, unless a commit did since `synced_at`; on the timer's thread, or when the store is closed."""
-        if self._synced_at != synced_at:
+        if self._synced_at != synced_at or self._wal is None:
             return  # that commit has cancelled this timer, too late; what came after it has a timer of its own
         self._timer = None  # first, so that a commit from now on starts the next one
-        seq = self._seq
+        if not self._wal.is_there():
+            self._broken = self._wal.lost_words()
+            return
+        seq, salt = self._seq, marks.wal_salt(self.path)  # before the sync: both say what is on the disk after it
         try:
             # The WAL carries no locks, so that closing it here drops none (unlike the database file itself).
-            descriptor = os.open(f"{self.path}-wal", os.O_RDWR)
-        except FileNotFoundError:
-            return
-        except OSError:  # out of descriptors: nothing was tried on the file, so it is sound to try again
+            descriptor = os.open(marks.wal_path(self.path), os.O_RDWR)
+        except OSError as error:  # out of descriptors: nothing was tried on the file, so it is sound to try again
             if self._connection is not None:
                 self._sync_later()
+            else:
+                self._broken = str(error)
             return
         try:
             os.fsync(descriptor)
         except OSError as error:
             self._broken = str(error)
         else:
-            self._write_mark(seq)
+            self._write_mark(seq, salt)
         finally:
             os.close(descriptor)
 
-    def _write_mark(self, seq: int) -> None:
+    def _write_mark(self, seq: int, salt: int | None) -> None:
         """Say beside the database that this record is on the disk (F54, F55)."""
-        write_mark(self.path, Mark(self.epoch, seq, wal_salt(self.path)))
+        marks.write_mark(self.path, marks.Mark(self.epoch, seq, salt, self._experiment))
 
-    def _watch_wal(self) -> None:
-        """Say so when a reader that does not end keeps the WAL from being emptied (F61)."""
-        try:
-            size_bytes = wal_path(self.path).stat().st_size
-        except OSError:
-            return
-        is_large = size_bytes > connections.WAL_LIMIT_BYTES
-        if is_large and not self._has_warned_of_wal:
-            _log.warning(connections.large_wal_words(self.path, size_bytes))
-        self._has_warned_of_wal = is_large
+    def _refuse_lost_wal(self) -> None:
+        """Before a commit: it must go into a file that others find, else it would be gone with this driver (F55)."""
+        if self._wal is not None and not self._wal.is_there():
+            self._broken = self._wal.lost_words()
+            raise self._broken_error()
 
     def _new_encoder(self, connection: apsw.Connection) -> BatchEncoder:
         next_seq = last_seq(connection) + 1
@@ -300,10 +326,13 @@ class SqliteStore:
         if self._connection is None:
             raise StoreError(f"The store of {self.path} is closed. Open it again.")
         if self._broken is not None:
-            raise StoreError(
-                f"{self.path} could not be written ({self._broken}); nothing more is acknowledged. Reopen it."
-            )
+            raise self._broken_error()
         return self._connection
+
+    def _broken_error(self) -> StoreError:
+        return StoreError(
+            f"{self.path} could not be written ({self._broken}); nothing more is acknowledged. Reopen it."
+        )
 
 
 def create_store(
@@ -321,21 +350,23 @@ def create_store(
     """
     _durability(durability)
     path = Path(folder).expanduser().resolve() / DATABASE_NAME
+    refuse_leftovers(path)
     try:
         _make_folder(path.parent)
-        draft = path.with_name(f".{DATABASE_NAME}.{secrets.token_hex(4)}")
+        draft = draft_path(path)
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | NO_FOLLOW, 0o600))
     except OSError as error:
         raise StoreError(access_words(path.parent, str(error))) from error
     try:
         with clear_errors(path):
             write_draft(draft, spec, is_wal=not is_network_path(path))
-        if not mark_path(path).exists():  # before a reader can see the database
-            write_mark(path, Mark())
+        mark = marks.Mark(experiment=marks.id_sum(spec.experiment_id))
+        marks.create_mark(path, mark)  # before a reader can see the database
         publish(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    return SqliteStore(path, space=space, durability=durability, clock=clock or SystemClock())
+    beside = marks.Beside(mark, has_wal=False)
+    return SqliteStore(path, space=space, durability=durability, clock=clock or SystemClock(), beside=beside)
 
 
 def open_store(
@@ -368,24 +399,3 @@ def _must_sync(batch: Batch) -> bool:
     A deleted checkpoint is: should a power loss take the row that replaced it, nothing would be left to go on from.
     """
     return batch.has_deletion
-
-
-def _take_over(
-    connection: apsw.Connection, path: Path, beside: Beside, *, is_takeover: bool, wall: float
-) -> leases.Lease:
-    """The new lease, after damage was looked for where the last driver did not close cleanly."""
-    before = leases.latest_lease(connection)
-    if before is not None and before.released_at is None:
-        if not is_takeover:
-            leases.refuse_unless_dead(before)
-        quick_check(connection, path)
-    mark, _ = beside
-    missing = missing_words(connection, path, beside)
-    if missing is not None and mark is not None:
-        raise StoreError(f"{missing}. It was left as it is. Put that file back, or delete {mark_path(path)} to go on.")
-    if missing is not None:
-        _log.warning("%s.", missing)
-    migrate(connection, path, check_version(connection, path))
-    # Before a new WAL can begin, so that whoever compares the two meanwhile does not take it for a foreign one.
-    write_mark(path, Mark() if mark is None else Mark(mark.epoch, mark.seq))
-    return leases.acquire(connection, is_takeover=is_takeover, wall=wall)

@@ -92,7 +92,8 @@ def run_trainable(
     A returned number or dict is the last report (a number as `_metric`), items of a generator are one report each.
     Args:
         checkpoint_freq: a class trainable saves every so many steps; 0: never.
-        checkpoint_at_end: a class trainable saves at its end, however that comes.
+        checkpoint_at_end: a class trainable saves at its end, however that comes. Where it is interrupted and can
+            save, it does so in any case: the trial goes on from there.
     Raises: TrialStopped when the trial is told to end; DriverLost; and whatever the trainable raises, InvalidConfig
         among it.
     """
@@ -173,6 +174,7 @@ def _report_returned(returned: Any, session: Session, name: str) -> None:
 
 def _run_class(kind: type[Trainable], session: Session, *, checkpoint_freq: int, checkpoint_at_end: bool) -> None:
     trainable = kind(_copied(session.facts.config))
+    can_save = kind.save_checkpoint is not Trainable.save_checkpoint
     try:
         if session.facts.start_checkpoint is not None:
             trainable.restore(session.facts.start_checkpoint, step=session.facts.start_step)
@@ -186,7 +188,7 @@ def _run_class(kind: type[Trainable], session: Session, *, checkpoint_freq: int,
             decision = session.report(result, on_stop="return")
             if not decision.should_stop:
                 continue
-            if checkpoint_at_end and not is_saved:
+            if not is_saved and (checkpoint_at_end or (decision.is_interrupted and can_save)):
                 _save(trainable, session)
                 session.add_checkpoint()
             if is_last:

@@ -32,6 +32,7 @@ class Answer(NamedTuple):
     verdict: str  #: a value of `tunesmith.events.Verdict`
     reason: str | None
     step: int
+    is_interrupted: bool = False  #: the trial is not over: it goes on from its newest checkpoint some other time
 
 
 class Channel(Protocol):
@@ -97,7 +98,8 @@ class SocketChannel:
             raise ReportError(str(answer.get("error")))
         if answer["type"] != "answer":
             raise FrameError(f"The driver answered a report with a frame of type {answer['type']!r}.")
-        return Answer(answer["verdict"], answer.get("reason"), answer.get("step", step))
+        is_interrupted = bool(answer.get("is_interrupted"))
+        return Answer(answer["verdict"], answer.get("reason"), answer.get("step", step), is_interrupted)
 
     def ended(self, outcome: Outcome, error: str | None = None, *, is_childless: bool = False) -> None:
         """See Channel. Of a very long error the middle is left out."""

@@ -62,6 +62,7 @@ class ReportDecision:
     should_stop: bool = False
     reason: str | None = None
     verdict: str = "continue"
+    is_interrupted: bool = False  #: the trial is not over: it goes on from its newest checkpoint some other time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,7 +298,7 @@ class Session:
         self._newest_checkpoint = folder or self._newest_checkpoint
         if answer.verdict != "continue":
             words = answer.reason or _VERDICT_WORDS.get(answer.verdict, answer.verdict)
-            return ReportDecision(True, words, answer.verdict)
+            return ReportDecision(True, words, answer.verdict, answer.is_interrupted)
         if report.is_last:
             return ReportDecision(True, "done=True was reported", "complete")
         return ReportDecision(False, answer.reason)

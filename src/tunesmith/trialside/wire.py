@@ -29,8 +29,9 @@ Driver to trial:
         In `config` a number that JSON lacks is {"$number": "NaN"}, and an object that only Python can hold
         is {"$object": "its label"}.
     {"type": "answer", "verdict": "continue" | "stop" | "complete" | "pause" | "clone", "reason": "..." or null,
-     "step": 3}
-        All but "continue" end the attempt: clean up and exit.
+     "step": 3, "is_interrupted": false}
+        All but "continue" end the attempt: clean up and exit. `is_interrupted` (missing: false): the trial is not over,
+        it goes on from its newest checkpoint when its experiment does; a checkpoint saved now saves the steps since.
     {"type": "refused", "error": "..."}
         The report contradicts an earlier one and was not stored; or the hello was not accepted.
 """

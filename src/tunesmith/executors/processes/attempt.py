@@ -7,8 +7,18 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.events import AttemptEnded, StartAttempt
+from tunesmith.events import (
+    CONTINUE,
+    AnswerReport,
+    AttemptEnded,
+    StartAttempt,
+    StopAttempt,
+    TrialReported,
+    Verdict,
+)
+from tunesmith.executors.attempts import is_interruption
 from tunesmith.executors.processes.ending import Ending, outcome_of
+from tunesmith.trialside.wire import continue_frame, decode_numbers, encode_frame
 
 if TYPE_CHECKING:
     from tunesmith.executors.processes.connections import Connection
@@ -31,7 +41,38 @@ class Attempt:
         self.waiting: dict[int, Connection] = {}  #: step -> who waits for the answer to it
         self.ladder: Ladder | None = None
         self.was_told = False  #: it was told to end, by an answer or a command
+        self.stop: StopAttempt | None = None  #: the command
         self.ending = Ending()
+
+    def reported(self, frame: dict[str, Any]) -> TrialReported:
+        """The event of a report, from its frame."""
+        return TrialReported(
+            self.trial,
+            self.attempt,
+            frame["step"],
+            decode_numbers(frame["metrics"]),
+            frame["time_total_s"],
+            time.time(),
+            frame.get("checkpoint"),
+            bool(frame.get("is_last")),
+        )
+
+    def answer_frame(self, command: AnswerReport) -> bytes:
+        """What the trial is sent as the answer to a report."""
+        decision = command.decision
+        if decision is CONTINUE:
+            return continue_frame(command.step)
+        if decision.verdict is Verdict.REFUSE:
+            return encode_frame({"type": "refused", "error": decision.words()})
+        return encode_frame(
+            {
+                "type": "answer",
+                "verdict": decision.verdict.value,
+                "reason": decision.words(),
+                "step": command.step,
+                "is_interrupted": is_interruption(command, self.stop),
+            }
+        )
 
     def ended(self) -> AttemptEnded:
         """The event of its end."""

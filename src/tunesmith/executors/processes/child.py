@@ -29,6 +29,7 @@ from tunesmith.trialside.current import (
     TRIAL_VARIABLE,
     set_session,
 )
+from tunesmith.trialside.failure import failure_text
 from tunesmith.trialside.session import Session, TrialFacts, TrialStopped
 
 _EXIT_ORPHANED = 75
@@ -94,12 +95,12 @@ def _run(trainable: Any, session: Session, facts: dict[str, Any]) -> tuple[Outco
         return "stopped", None
     except DriverLost:
         return None, None
-    except InvalidConfig:
-        return "invalid", traceback.format_exc()
+    except InvalidConfig as error:
+        return "invalid", failure_text(error)
     except SystemExit as error:
         return "exited", f"The function called sys.exit({error.code!r}), it did not return."
-    except BaseException:
-        return "raised", traceback.format_exc()
+    except BaseException as error:
+        return "raised", failure_text(error)
     # A function may have swallowed its stop and returned.
     return ("returned" if session.stop is None else "stopped"), None
 

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import io
 import logging
-import pickle
 from collections.abc import Callable
 from typing import Any
 
-import cloudpickle
-
 from tunesmith.errors import TrainableError
+from tunesmith.executors.pickling import dumps, lives_in_script
+from tunesmith.space import objects_in, path_name
 
 _log = logging.getLogger("tunesmith")
-_CACHED = type(functools.lru_cache(lambda: None))
 _LARGE_BYTES = 256 * 2**20
-
-
-class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # it has no types
-    """cloudpickle, and functions under `functools.lru_cache`, which it would look for by name in the worker."""
-
-    def reducer_override(self, value: Any) -> Any:
-        """Rebuild a cached function of the script from the function inside; those of modules go by name."""
-        if isinstance(value, _CACHED) and _lives_in_script(value):
-            return _rebuilt_cache, (value.__wrapped__, value.cache_parameters())
-        return super().reducer_override(value)
-
-
-def _rebuilt_cache(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
-    return functools.lru_cache(**parameters)(function)
-
-
-def _lives_in_script(function: Any) -> bool:
-    return function.__module__ == "__main__" or "<locals>" in function.__qualname__
+_ADVICE = "Create such an object (lock, open file, connection) inside the function."
 
 
 def pack_trainable(trainable: Any) -> bytes:
@@ -41,24 +20,46 @@ def pack_trainable(trainable: Any) -> bytes:
 
     Raises: TrainableError naming the captured variable that cannot be pickled.
     """
-    buffer = io.BytesIO()
     try:
-        _Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(trainable)
+        packed = dumps(trainable)
     except Exception as error:
         culprit = next((name for name, value in captured_values(trainable) if not _is_picklable(value)), None)
         what = f"its variable {culprit!r} cannot be pickled" if culprit else "it cannot be pickled"
         raise TrainableError(
-            f"The trainable cannot be sent to worker processes: {what} ({type(error).__name__}: {error}). "
-            f"Create such an object (lock, open file, connection) inside the function."
+            f"The trainable cannot be sent to worker processes: {what} ({type(error).__name__}: {error}). {_ADVICE}"
         ) from error
-    if buffer.tell() > _LARGE_BYTES:
+    if len(packed) > _LARGE_BYTES:
         largest = max(captured_values(trainable), key=lambda item: _pickled_size(item[1]), default=("?", None))
         _log.warning(
             "The trainable is %.0f MiB with what it captures, most of it %r. It is sent once and shared by all trials.",
-            buffer.tell() / 2**20,
+            len(packed) / 2**20,
             largest[0],
         )
-    return buffer.getvalue()
+    return packed
+
+
+def check_config(tree: Any) -> None:
+    """Raise TrainableError, naming the key, if an object in a config or a space cannot be pickled.
+
+    Of a space that is its constants and options: what `sample_from` will return is not known before there is a config.
+    """
+    for path, _, value in objects_in(tree):
+        try:
+            dumps(value)
+        except Exception as error:
+            raise TrainableError(
+                f"The config cannot be sent to worker processes: its value {path_name(path)!r} cannot be pickled "
+                f"({type(error).__name__}: {error}). {_ADVICE}"
+            ) from error
+
+
+def why_not_sent(config: Any, error: Exception) -> str:
+    """The words for a config that could not be sent: its value that cannot be pickled, else the error itself."""
+    try:
+        check_config(config)
+    except TrainableError as found:
+        return str(found)
+    return f"The config cannot be sent to a worker process: {type(error).__name__}: {error}"
 
 
 def captured_values(trainable: Any) -> list[tuple[str, Any]]:
@@ -71,7 +72,7 @@ def captured_values(trainable: Any) -> list[tuple[str, Any]]:
                 found.append((name, cell.cell_contents))
             except ValueError:
                 continue
-        if _lives_in_script(function):
+        if lives_in_script(function):
             known = function.__globals__
             found += [(name, known[name]) for name in function.__code__.co_names if name in known]
     found += [(str(name), value) for name, value in getattr(trainable, "keywords", {}).items()]
@@ -91,7 +92,7 @@ def _functions_in(trainable: Any) -> list[Callable[..., Any] | Any]:
 
 def _is_picklable(value: Any) -> bool:
     try:
-        cloudpickle.dumps(value)
+        dumps(value)
     except Exception:
         return False
     return True
@@ -99,6 +100,6 @@ def _is_picklable(value: Any) -> bool:
 
 def _pickled_size(value: Any) -> int:
     try:
-        return len(cloudpickle.dumps(value))
+        return len(dumps(value))
     except Exception:
         return 0

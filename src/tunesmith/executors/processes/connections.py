@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
 import shutil
@@ -18,6 +19,7 @@ from tunesmith.trialside.wire import FrameBuffer, FrameError
 
 _MAX_FOLDER_CHARS = 90  #: the kernel takes 107 bytes (macOS: 103) for a socket's whole path
 _RECV_BYTES = 1 << 16
+_log = logging.getLogger("tunesmith")
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -129,6 +131,7 @@ class Server:
         self._listener.setblocking(False)
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._is_listening = True
+        self._has_warned = False
 
     def _accept(self) -> None:
         while True:
@@ -136,10 +139,8 @@ class Server:
                 channel, _ = self._listener.accept()
             except BlockingIOError:
                 return
-            except OSError:  # out of descriptors: the client waits in the backlog until one is free
-                if self._is_listening:
-                    self._is_listening = False
-                    self.selector.unregister(self._listener)  # or it would be ready all the time
+            except OSError as error:  # out of descriptors: the client waits in the backlog until one is free
+                self._stop_listening(error)
                 return
             if _peer_uid(channel) not in (os.getuid(), None):
                 channel.close()
@@ -149,6 +150,22 @@ class Server:
             self._connections.add(connection)
             self.selector.register(connection, selectors.EVENT_READ, connection.on_ready)
             connection.read()  # a hello is often there already
+
+    def _stop_listening(self, why: OSError) -> None:
+        """Until a connection is closed: the listener would be ready all the time. Said once (F45)."""
+        if self._is_listening:
+            self._is_listening = False
+            self.selector.unregister(self._listener)
+        if not self._has_warned:
+            import resource  # there is none on Windows
+
+            self._has_warned = True
+            _log.warning(
+                "The driver cannot take in another trial: %s. Its limit is %d open files (`ulimit -n`). "
+                "Fewer trials run at a time until there is room.",
+                why.strerror,
+                resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            )
 
     def dispatch(self, connection: Connection, frame: dict[str, Any]) -> None:
         """Hand over a frame, if its sender has shown the token in its hello."""

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 from tunesmith.errors import TrainableError, TunesmithError
 from tunesmith.events import (
-    CONTINUE,
     AnswerReport,
     AttemptEnded,
     AttemptStarted,
@@ -21,28 +20,28 @@ from tunesmith.events import (
     Event,
     StartAttempt,
     StopAttempt,
-    TrialReported,
     Verdict,
 )
-from tunesmith.executors.attempts import session_facts
+from tunesmith.executors.attempts import end_without_checkpoint, session_facts
 from tunesmith.executors.machine import local_node
 from tunesmith.executors.mailbox import Mailbox
 from tunesmith.executors.processes.attempt import Attempt, StartQueue
-from tunesmith.executors.processes.code import pack_trainable
+from tunesmith.executors.processes.code import check_config, pack_trainable, why_not_sent
 from tunesmith.executors.processes.connections import Connection, Server
 from tunesmith.executors.processes.gpus import GpuWatch
 from tunesmith.executors.processes.ladder import Ladder
 from tunesmith.executors.processes.oom import OomWatch
 from tunesmith.executors.processes.reaper import tree_of
 from tunesmith.executors.processes.reaper_link import ReaperLink
+from tunesmith.executors.processes.sweeps import Sweeps
+from tunesmith.executors.processes.template_link import TemplateLink
 from tunesmith.protocols import Launch
 from tunesmith.resources import Node
+from tunesmith.space import Space
 from tunesmith.trial import AttemptOutcome
-from tunesmith.trialside.wire import continue_frame, decode_numbers, encode_frame
+from tunesmith.trialside.wire import encode_frame
 
 _log = logging.getLogger("tunesmith")
-_SWEEP_TIMEOUT_S = 5.0  #: after this an attempt counts as ended even if something below it cannot be killed
-_MAX_TEMPLATE_DEATHS = 3  #: in a row, without a trial having started in between
 
 
 class ProcessExecutor:
@@ -57,13 +56,8 @@ class ProcessExecutor:
         self._mailbox = Mailbox()
         self._attempts: dict[int, Attempt] = {}  #: by trial: those between StartAttempt and AttemptEnded
         self._events: list[Event] = []
-        self._template: Connection | None = None
-        self._template_is_ready = False
         self._starts = StartQueue()
-        self._n_template_deaths = 0
-        self._wants_imports = True
-        self._sweeping: dict[int, tuple[float, Sequence[Attempt]]] = {}  #: sweep id -> (give up at, who waits)
-        self._n_sweeps = 0
+        self._sweeps = Sweeps()
         self._fatal: TunesmithError | None = None
         self._is_closed = False
 
@@ -73,10 +67,14 @@ class ProcessExecutor:
         """This machine."""
         return (self._node,)
 
+    def check_space(self, space: Space) -> None:
+        """See Executor.check_space."""
+        check_config(space.tree)
+
     def start(self, launch: Launch) -> None:
         """Pack the code and start reaper and template; they get ready while the first configs are proposed."""
         self._launch = launch
-        self._code = pack_trainable(launch.trainable)
+        self._template = TemplateLink(pack_trainable(launch.trainable))
         (launch.folder / "logs").mkdir(mode=0o700, exist_ok=True)
         self._mailbox.open()
         self._selector = selectors.DefaultSelector()
@@ -99,7 +97,8 @@ class ProcessExecutor:
             elif isinstance(command, StopAttempt):
                 attempt = self._attempts.get(command.trial)
                 if attempt is not None and attempt.attempt == command.attempt:
-                    self._begin_stop(attempt, is_immediate=command.is_immediate)
+                    attempt.stop = command
+                    self._begin_stop(attempt, command.grace_s, is_immediate=command.is_immediate)
 
     def wait(self, timeout_s: float | None) -> list[Event]:
         """See Executor.wait."""
@@ -120,7 +119,8 @@ class ProcessExecutor:
             for key, _ in ready:
                 key.data()
             now = time.monotonic()
-            self._give_up_sweeps(now)
+            for attempt in self._sweeps.give_up(now):
+                self._finish(attempt)
             if now >= end and not self._events:
                 self._events += self._mailbox.take()
                 events, self._events = self._events, []
@@ -149,18 +149,21 @@ class ProcessExecutor:
 
     def _start_attempt(self, command: StartAttempt) -> None:
         launch = self._launch
+        ended = end_without_checkpoint(launch, command)
+        if ended is not None:
+            self._events.append(ended)
+            return
         try:
             facts = session_facts(launch, command)
             facts |= {
                 "log_cap_bytes": launch.log_cap_bytes,
                 "checkpoint_freq": launch.checkpoint_freq,
                 "checkpoint_at_end": launch.checkpoint_at_end,
-                "wants_imports": self._wants_imports,
+                "wants_imports": self._template.wants_imports,
             }
             attempt = Attempt(command, facts, encode_frame({"type": "start", "facts": facts}))
         except Exception as error:  # whatever the pickling of the user's objects raises, or a frame that is too large
-            text = f"The config cannot be sent to a worker process: {type(error).__name__}: {error}"
-            outcome = AttemptOutcome.INVALID
+            text, outcome = why_not_sent(command.config, error), AttemptOutcome.RAISED
             self._events.append(AttemptEnded(command.trial, command.attempt, outcome, time.time(), text))
             return
         self._attempts[command.trial] = attempt
@@ -171,10 +174,10 @@ class ProcessExecutor:
 
     def _send_starts(self, now: float) -> float:
         """Have the template start what is due; answers when the next start is."""
-        if self._template is None or not self._template_is_ready:
+        if not self._template.is_ready:
             return math.inf
         for attempt in self._starts.take(now):
-            self._template.send(attempt.start_frame)
+            self._template.start(attempt)
         return self._starts.next_at()
 
     def _answer(self, command: AnswerReport) -> None:
@@ -182,19 +185,12 @@ class ProcessExecutor:
         if attempt is None or attempt.attempt != command.attempt:
             return
         connection = attempt.waiting.pop(command.step, None)
-        decision = command.decision
         if connection is not None:
-            if decision is CONTINUE:
-                connection.send(continue_frame(command.step))
-            elif decision.verdict is Verdict.REFUSE:
-                connection.send(encode_frame({"type": "refused", "error": decision.words()}))
-            else:
-                frame = {"type": "answer", "verdict": decision.verdict.value, "reason": decision.words()}
-                connection.send(encode_frame({**frame, "step": command.step}))
-        if decision.verdict not in (Verdict.CONTINUE, Verdict.REFUSE):
-            self._begin_stop(attempt, is_immediate=False)
+            connection.send(attempt.answer_frame(command))
+        if command.decision.verdict not in (Verdict.CONTINUE, Verdict.REFUSE):
+            self._begin_stop(attempt, None, is_immediate=False)
 
-    def _begin_stop(self, attempt: Attempt, *, is_immediate: bool) -> None:
+    def _begin_stop(self, attempt: Attempt, grace_s: float | None, *, is_immediate: bool) -> None:
         attempt.was_told = True
         if self._starts.drop(attempt):
             attempt.ending.said = {"outcome": "stopped"}  # there is no process that could say so
@@ -202,14 +198,20 @@ class ProcessExecutor:
         elif self._gpus.holds(attempt):
             if is_immediate:  # nothing more will be started on its GPU
                 self._end(attempt)
-        elif attempt.ladder is None:
-            attempt.ladder = Ladder(time.monotonic(), self._launch.grace_s, is_immediate=is_immediate)
-        elif is_immediate:
-            attempt.ladder.hurry(time.monotonic())
+        else:
+            self._put_on_ladder(attempt, grace_s, is_immediate=is_immediate)
+
+    def _put_on_ladder(self, attempt: Attempt, grace_s: float | None = None, *, is_immediate: bool = False) -> None:
+        """Have it end within the grace, the experiment's if there is no other; one that is on its way is hurried."""
+        now, grace_s = time.monotonic(), self._launch.grace_s if grace_s is None else grace_s
+        if attempt.ladder is None:
+            attempt.ladder = Ladder(now, grace_s, is_immediate=is_immediate)
+        else:
+            attempt.ladder.hurry(now, grace_s, is_immediate=is_immediate)
 
     def _climb_ladders(self, now: float) -> float:
         """Send the signals that are due; answers when the next one is, or a sweep must be given up."""
-        until = min((give_up for give_up, _ in self._sweeping.values()), default=math.inf)
+        until = self._sweeps.next_at()
         for attempt in list(self._attempts.values()):
             if attempt.ladder is None or self._gpus.holds(attempt):
                 continue
@@ -218,14 +220,9 @@ class ProcessExecutor:
                 continue
             for rung in attempt.ladder.due(now):
                 attempt.ending.signals_sent.append(rung.signal_number)
-                self._signal(attempt, rung.signal_number, is_group=rung.is_group)
+                self._template.signal(attempt, rung)
             until = min(until, attempt.ladder.next_at())
         return until
-
-    def _signal(self, attempt: Attempt, number: int, *, is_group: bool) -> None:
-        if self._template is not None:
-            frame = {"type": "signal", "trial": attempt.trial, "attempt": attempt.attempt}
-            self._template.send(encode_frame({**frame, "number": number, "is_group": is_group}))
 
     # ------------------------------------------------------------ frames
 
@@ -237,10 +234,9 @@ class ProcessExecutor:
     def _on_hello(self, connection: Connection, frame: dict[str, Any]) -> None:
         role = frame.get("role")
         if role == "template":
-            self._template = connection
-            connection.send(encode_frame({"type": "code", "size_bytes": len(self._code)}) + self._code)
+            self._template.connect(connection)
         elif role == "code":
-            connection.send(encode_frame({"type": "code", "size_bytes": len(self._code)}) + self._code)
+            self._template.send_code(connection)
         else:
             self._welcome(connection, frame)
 
@@ -255,7 +251,7 @@ class ProcessExecutor:
             return
         attempt.is_started = True
         attempt.pid = frame.get("pid")
-        self._n_template_deaths = 0
+        self._template.n_deaths = 0
         connection.send(_PLAIN_WELCOME)  # the process was started with the facts; only re-executed ones need them
         self._events.append(AttemptStarted(attempt.trial, attempt.attempt, time.time(), attempt.pid, self._node.name))
 
@@ -263,36 +259,21 @@ class ProcessExecutor:
         attempt = connection.owner
         if not isinstance(attempt, Attempt):
             return
-        step = frame["step"]
-        attempt.waiting[step] = connection
-        self._events.append(
-            TrialReported(
-                attempt.trial,
-                attempt.attempt,
-                step,
-                decode_numbers(frame["metrics"]),
-                frame["time_total_s"],
-                time.time(),
-                frame.get("checkpoint"),
-                bool(frame.get("is_last")),
-            )
-        )
+        attempt.waiting[frame["step"]] = connection
+        self._events.append(attempt.reported(frame))
 
     def _on_ended(self, connection: Connection, frame: dict[str, Any]) -> None:
         attempt = connection.owner
         if isinstance(attempt, Attempt):
             attempt.ending.said = frame
-            if attempt.ladder is None:  # what still runs then, threads and exit functions, has its grace too
-                attempt.ladder = Ladder(time.monotonic(), self._launch.grace_s, is_immediate=False)
+            self._put_on_ladder(attempt)  # what still runs then, threads and exit functions, has its grace too
 
     def _on_imported(self, connection: Connection, frame: dict[str, Any]) -> None:
-        if self._wants_imports and self._template is not None:
-            self._wants_imports = False
-            self._template.send(encode_frame({"type": "preload", "modules": frame["modules"]}))
+        self._template.preload(frame["modules"])
 
     def _on_ready(self, connection: Connection, frame: dict[str, Any]) -> None:
-        if connection is self._template:  # not of one that has died since
-            self._template_is_ready = True
+        if self._template.is_at(connection):  # not of one that has died since
+            self._template.is_ready = True
             self._reaper.note_start_method(frame["start_method"], frame["why"])
 
     def _on_broken(self, connection: Connection, frame: dict[str, Any]) -> None:
@@ -345,15 +326,7 @@ class ProcessExecutor:
 
     def _sweep(self, attempts: Sequence[Attempt]) -> None:
         """Have the reaper end what the attempts left behind; they end when it says that nothing is left."""
-        self._n_sweeps += 1
-        self._sweeping[self._n_sweeps] = (time.monotonic() + _SWEEP_TIMEOUT_S, attempts)
-        self._reaper.sweep(self._n_sweeps)
-
-    def _give_up_sweeps(self, now: float) -> None:
-        for sweep in [sweep for sweep, (give_up, _) in self._sweeping.items() if now >= give_up]:
-            for attempt in self._sweeping.pop(sweep)[1]:
-                attempt.ending.notes.append("something it left behind could not be killed within 5 s")
-                self._finish(attempt)
+        self._reaper.sweep(self._sweeps.begin(attempts, time.monotonic()))
 
     def _give_up(self, attempt: Attempt) -> None:
         """It does not die (state D: a dead file system, a driver): it is lost, its slot free when its GPU is (F22)."""
@@ -383,35 +356,30 @@ class ProcessExecutor:
     def _read_reaper(self) -> None:
         for message in self._reaper.read():
             if "swept" in message:
-                self._finish_sweep(message["swept"])
+                for attempt in self._sweeps.finish(message["swept"]):
+                    self._finish(attempt)
             elif "template_exit" in message:
                 self._on_template_gone(f"the template process ended ({_status_words(message['template_exit'])})")
             elif "reaper_exit" in message:
                 self._selector.unregister(self._reaper)
                 self._reaper.restart()
                 self._selector.register(self._reaper, selectors.EVENT_READ, self._read_reaper)
-                for sweep in list(self._sweeping):  # nobody is left who would answer, nor who was to be swept
-                    self._finish_sweep(sweep)
+                for attempt in self._sweeps.finish_all():
+                    self._finish(attempt)
                 self._on_template_gone("the reaper process was killed")
-
-    def _finish_sweep(self, sweep: int) -> None:
-        for attempt in self._sweeping.pop(sweep, (0.0, ()))[1]:
-            self._finish(attempt)
 
     def _on_template_gone(self, why: str) -> None:
         """Every trial was its child and went with it: they are lost, and start again under a new one."""
-        self._template, self._template_is_ready = None, False
+        is_worth_another = self._template.note_death()
         if self._fatal is not None:
             return
-        self._n_template_deaths += 1
-        if self._n_template_deaths > _MAX_TEMPLATE_DEATHS:
+        if not is_worth_another:
             log = self._launch.folder / "logs" / "template.log"
-            self._fatal = TunesmithError(
-                f"{why[0].upper()}{why[1:]} {self._n_template_deaths} times in a row. See {log}."
-            )
+            n_deaths = self._template.n_deaths
+            self._fatal = TunesmithError(f"{why[0].upper()}{why[1:]} {n_deaths} times in a row. See {log}.")
             return
-        swept = {attempt for _, attempts in self._sweeping.values() for attempt in attempts}
-        lost = [a for a in self._attempts.values() if not (self._starts.has(a) or a in swept or self._gpus.holds(a))]
+        waits = (self._starts.has, self._sweeps.has, self._gpus.holds)
+        lost = [attempt for attempt in self._attempts.values() if not any(has(attempt) for has in waits)]
         for attempt in lost:
             self._server.drain(attempt)
             attempt.ending.lost_because = why

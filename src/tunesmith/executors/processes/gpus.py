@@ -15,7 +15,6 @@ import selectors
 import shutil
 import subprocess
 from collections.abc import Collection
-from pathlib import Path
 from typing import NamedTuple
 
 from tunesmith.executors.processes.attempt import Attempt
@@ -118,7 +117,7 @@ class GpuWatch:
 
     def _judge(self, holders: set[int], now: float) -> None:
         """Who is free, given the processes that hold memory of any GPU."""
-        dead = {pid for pid in holders if not Path(f"/proc/{pid}").exists()}
+        dead = {pid for pid in holders if not _exists(pid)}
         for attempt, wait in self._waits.items():
             left = (dead - self._strangers) | (holders & wait.pids)
             if not left:
@@ -143,6 +142,17 @@ class GpuWatch:
             asked.wait(0.2)
         except subprocess.TimeoutExpired:
             pass  # state D: it is left behind
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is such a process, whosever it is: /proc may hide those of other users (hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def _has_host_pids() -> bool:

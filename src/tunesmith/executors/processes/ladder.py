@@ -58,6 +58,11 @@ class Ladder:
             found.append(self._rungs.pop(0))
         return found
 
-    def hurry(self, now: float) -> None:
-        """Skip to the last step."""
-        self._climb(now, ladder_rungs(0.0, is_immediate=True))
+    def hurry(self, now: float, grace_s: float, *, is_immediate: bool) -> None:
+        """End within `grace_s` seconds from now, or now; a ladder that is as short stays as it is.
+
+        No step is repeated: a second SIGINT would interrupt the clean-up that the first one began.
+        """
+        if not self._rungs or self._rungs[-1].after_s + self.started_at <= now + (0.0 if is_immediate else grace_s):
+            return
+        self._climb(now, ladder_rungs(grace_s, is_immediate=is_immediate)[-len(self._rungs) :])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +12,12 @@ from typing import IO, Any
 
 from tunesmith.executors.processes import reaper
 from tunesmith.executors.processes.isolation import ONE_THREAD_ENV
+from tunesmith.executors.processes.marks import MARK_VARIABLE, mark_of, sweep_marked
 from tunesmith.executors.processes.spawned import interpreter_command, path_and_argv
 from tunesmith.protocols import Launch
 
 _log = logging.getLogger("tunesmith")
 _END_TIMEOUT_S = 8.0
-_MAX_PASSES = 100
 _OF_AN_OUTER_TRIAL = ("TUNESMITH_TRIAL", "TUNESMITH_ATTEMPT")  #: an experiment may run inside a trial of another
 
 
@@ -26,11 +25,11 @@ class ReaperLink:
     """Starts the reaper, tells it what to do, reads what it says. Selectable for reading."""
 
     def __init__(self, launch: Launch, socket_path: str, token: str, *, start_method: str) -> None:
-        self._launch = launch
+        self._launch, self._mark = launch, mark_of(launch.experiment_id, launch.folder)
         self._env = {
             **{name: value for name, value in os.environ.items() if name not in _OF_AN_OUTER_TRIAL},
             **ONE_THREAD_ENV,
-            "TUNESMITH_EXPERIMENT": launch.experiment_id,
+            MARK_VARIABLE: self._mark,
             "TUNESMITH_SOCKET": socket_path,
             "TUNESMITH_TOKEN": token,
             "TUNESMITH_TEMPLATE": "1",
@@ -39,7 +38,7 @@ class ReaperLink:
         }
         self.has_template = False
         self._unread = b""
-        sweep_marked(launch.experiment_id)  # of an earlier driver that was killed together with its reaper
+        sweep_marked(self._mark)  # of an earlier driver that was killed together with its reaper
         self._start()
 
     def _start(self) -> None:
@@ -96,7 +95,7 @@ class ReaperLink:
 
     def restart(self) -> None:
         """After its death: end what it left behind, found by the experiment's mark, and start another."""
-        sweep_marked(self._launch.experiment_id)
+        sweep_marked(self._mark)
         self._close_pipes()
         self.has_template, self._unread = False, b""
         self._start()
@@ -115,7 +114,7 @@ class ReaperLink:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            sweep_marked(self._launch.experiment_id)
+            sweep_marked(self._mark)
         self._close_pipes()
 
     def _close_pipes(self) -> None:
@@ -129,28 +128,3 @@ class ReaperLink:
             pipe.close()
         except BrokenPipeError:  # what it was told in its last moment is still unsent
             pass
-
-
-def sweep_marked(experiment_id: str) -> int:
-    """Kill processes that carry the experiment's mark in their environment (Linux); answers how many there were.
-
-    These are left only where a driver and its reaper were killed in the same instant.
-    """
-    mark = f"TUNESMITH_EXPERIMENT={experiment_id}".encode()
-    n = 0
-    for _ in range(_MAX_PASSES if sys.platform == "linux" else 0):
-        pids = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _is_marked(pid, mark)]
-        for pid in pids:
-            reaper.send_signal(pid, signal.SIGKILL)
-        n += len(pids)
-        if not pids:  # one that was forked during a pass is found by the next; a killed one has no environment any more
-            break
-    return n
-
-
-def _is_marked(pid: int, mark: bytes) -> bool:
-    try:
-        environ = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False
-    return mark in environ.split(b"\0") and pid != os.getpid()
