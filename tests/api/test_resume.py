@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 import tunesmith as tune
-from tunesmith.errors import ConfigError, SpaceError
+from tunesmith.errors import ConfigError, SpaceError, TuneError
 from tunesmith.schedulers import ASHAScheduler
+from tunesmith.trial import TrialStatus
 
 
 def train(config: dict[str, Any]) -> None:
@@ -270,3 +271,33 @@ def test_fewer_samples_than_there_are_leave_what_had_not_begun_where_it_was(tmp_
     n_records = begun.reader.last_seq()
     assert cut_short(tmp_path, num_samples=1).reader.last_seq() == n_records, "it was finished, and ran again"
     assert len(first) == len(begun)
+
+
+def test_the_error_at_the_end_says_why_the_experiment_ended_and_how_what_failed_runs_again(tmp_path: Path) -> None:
+    def broken(config: dict[str, Any]) -> None:
+        raise ValueError("no data")
+
+    with pytest.raises(TuneError) as caught:
+        tune.run(broken, name="broken", num_samples=20, executor="inline", verbose=0)
+    text = str(caught.value)
+    assert "The experiment ended early: the first 5 trials failed alike before any report: ValueError: no data." in text
+    assert "resume='ERRORED' with its name runs what failed again" in text
+    result = tune.run(
+        lambda config: 1.0, name="broken", num_samples=20, executor="inline", verbose=0, resume="ERRORED",
+        on_change={"code": "ignore"},
+    )  # fmt: skip
+    assert {trial.state for trial in result.trials} == {TrialStatus.COMPLETED}
+
+
+def test_where_every_config_was_refused_that_is_an_error_and_can_be_run_again() -> None:
+    def picky(config: dict[str, Any]) -> None:
+        raise tune.InvalidConfig("units must divide 7")
+
+    with pytest.raises(TuneError, match="units must divide 7"):
+        tune.run(picky, name="picky", num_samples=2, executor="inline", verbose=0)
+    changed = {"code": "ignore"}
+    result = tune.run(
+        lambda config: 1.0, name="picky", num_samples=2, executor="inline", verbose=0, resume="ERRORED",
+        on_change=changed,
+    )  # fmt: skip
+    assert [trial.state for trial in result.trials] == [TrialStatus.COMPLETED] * 2

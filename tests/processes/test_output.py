@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 
 import pytest
@@ -120,3 +121,16 @@ def test_a_trial_that_closes_its_output_still_reports(tune_run):
     trial = tune_run(train).trials[0]
     assert trial.state is TrialStatus.COMPLETED
     assert trial.values("loss") == [(1, 1.0)]
+
+
+def test_a_trial_whose_log_cannot_be_made_trains_all_the_same(tune_run):
+    """F43: no inode is left, or somebody removed the folder."""
+
+    def train(config):
+        if config["i"] == 0:
+            shutil.rmtree(os.path.join(os.path.dirname(os.path.dirname(tune.get_trial_dir())), "logs"))
+        print("hello")
+        tune.report(loss=1.0)
+
+    result = tune_run(train, config={"i": tune.grid_search([0, 1, 2])}, max_concurrent_trials=1)
+    assert [trial.state for trial in result.trials] == [TrialStatus.COMPLETED] * 3

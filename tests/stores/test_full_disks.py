@@ -11,7 +11,7 @@ import pytest
 from tunesmith.errors import DiskFullError
 from tunesmith.events import Suggest
 from tunesmith.stores import create_store, open_store
-from tunesmith.stores.connection import check_reserve
+from tunesmith.stores.connection import access_words, check_reserve
 
 from .store_samples import make_spec
 
@@ -77,3 +77,12 @@ def test_on_a_full_disk_what_was_acknowledged_is_stored_and_it_goes_on_when_ther
         store.append([Suggest(n, 1)], [])
     with open_store(small_disk / "e") as store:
         assert [record.request for record in store.records()] == list(range(n + 1))
+
+
+def test_a_disk_that_can_hold_no_more_files_is_not_taken_for_missing_permissions(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=1000, f_files=500, f_favail=0))
+    assert access_words(tmp_path / "experiment.db", "unable to open database file").endswith(
+        "its disk can hold no more files. Delete some, or move it."
+    )
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=1000, f_files=0, f_favail=0))  # btrfs
+    assert "Check the owner and permissions" in access_words(tmp_path / "experiment.db", "no")

@@ -13,7 +13,7 @@ from tunesmith.analysis import ExperimentAnalysis
 from tunesmith.api.changes import continued_spec
 from tunesmith.api.folder import existing, new_folder, resumable_hint
 from tunesmith.api.plan import Plan, trial_names
-from tunesmith.api.resume import Resume, settle_name
+from tunesmith.api.resume import RERUN, Resume, settle_name
 from tunesmith.callbacks import ProgressReporter
 from tunesmith.clock import Clock, SystemClock
 from tunesmith.errors import LeaseError, StoreError, TuneError
@@ -255,7 +255,7 @@ def _is_finished(folder: Path, spec: ExperimentSpec, *, reruns_failed: bool) -> 
     reader = open_reader(folder)
     try:
         status = reader.status().status
-        if reruns_failed and reader.counts().get(TrialStatus.FAILED):
+        if reruns_failed and any(reader.counts().get(status) for status in RERUN):
             return False
         ((n_begun, n_open),) = reader.query(_BEGUN, [state.value for state in TrialStatus if not state.is_over])
         is_enough = spec.n_trials is not None and n_begun >= spec.n_trials and not n_open

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from tunesmith.errors import ConfigError
+from tunesmith.errors import ConfigError, StoreError
 from tunesmith.spec import ExperimentSpec
 from tunesmith.stores import DATABASE_NAME, open_reader
+from tunesmith.stores.connection import access_words
 from tunesmith.trial import TrialStatus
 
 _log = logging.getLogger("tunesmith")
@@ -40,7 +41,10 @@ def checked_name(name: str) -> str:
 
 def existing(root: Path, name: str) -> Path | None:
     """The folder of the experiment of this name, or None; it may have been renamed to one that is not given anew."""
-    is_there = _is_folder_name(name) and (root / name / DATABASE_NAME).exists()
+    try:
+        is_there = _is_folder_name(name) and (root / name / DATABASE_NAME).exists()
+    except PermissionError as error:  # a folder that may not be entered: somebody else's experiment of this name (F44)
+        raise StoreError(access_words(root / name / DATABASE_NAME, str(error))) from error
     return root / (name if is_there else checked_name(name)) if is_there else None
 
 

@@ -14,6 +14,9 @@ from tunesmith.trial import Trial, TrialStatus
 _PLACES = ("LOCAL", "REMOTE", "PROMPT", "AUTO")
 _RERUNS = ("ERRORED", "ERRORED_ONLY", "RESTART_ERRORED", "RESTART_ERRORED_ONLY")
 
+#: The states of a trial that count as an error, and are run again on request: the function may have been mended.
+RERUN = (TrialStatus.FAILED, TrialStatus.INVALID)
+
 
 class Resume(NamedTuple):
     """How an experiment of the given name is gone on with."""
@@ -28,7 +31,7 @@ class Resume(NamedTuple):
         """The trials to be run again."""
         if not self.reruns_failed:
             return ()
-        return tuple(trial.index for trial in trials if trial.status is TrialStatus.FAILED)
+        return tuple(trial.index for trial in trials if trial.status in RERUN)
 
 
 def parse_resume(resume: bool | str, name: str | None) -> Resume:

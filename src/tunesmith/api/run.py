@@ -172,14 +172,21 @@ def _check_ray_arguments(given: Mapping[str, Any]) -> None:
 
 def _raise_on_failures(analysis: ExperimentAnalysis) -> None:
     failed = [trial for trial in analysis.trials if trial.state is TrialStatus.FAILED]
+    if not failed and all(trial.state is TrialStatus.INVALID for trial in analysis.trials):
+        failed = analysis.trials  # some may be refused, but if all are there is nothing to return
     if not failed:
         return
     names = [str(trial) for trial in failed]
-    first = failed[0].error or "no traceback"
+    first, stats = failed[0], analysis.stats()
+    error = first.error or "no traceback"
+    if first.reason and first.reason not in error:
+        error = f"{first.reason}\n{error}"
+    why = f" The experiment ended early: {stats['detail']}." if stats["status"] == "failed" and stats["detail"] else ""
     shown = names if len(names) <= 10 else [*names[:10], f"and {len(names) - 10} more"]
     raise TuneError(
-        f"Trials did not complete: {', '.join(shown)}. All results are kept in {analysis.folder}; "
-        f"raise_on_failed_trial=False returns them.\nThe first failure:\n{first}"
+        f"Trials did not complete: {', '.join(shown)}.{why} All results are kept in {analysis.folder}; "
+        "raise_on_failed_trial=False returns them, and resume='ERRORED' with its name runs what failed again."
+        f"\nThe first failure:\n{error}"
     )
 
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tunesmith.errors import TunesmithError
 from tunesmith.events import AnswerReport, AttemptEnded, StartAttempt, StopAttempt
 from tunesmith.executors.pickling import dumps
 from tunesmith.experiment.state import as_told
@@ -52,6 +53,15 @@ def end_without_checkpoint(launch: Launch, command: StartAttempt) -> AttemptEnde
     text = f"The checkpoint {command.checkpoint} is gone: the trial goes on from an earlier one, or from its start."
     _log.warning("Trial %d: %s", command.trial, text)
     return AttemptEnded(command.trial, command.attempt, AttemptOutcome.NO_CHECKPOINT, time.time(), text)
+
+
+def make_log_folder(launch: Launch) -> None:
+    """Make the folder of the logs, before anything runs. Raises: TunesmithError where that is not possible."""
+    folder = launch.folder / "logs"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise TunesmithError(f"The folder of the trials' logs cannot be made: {error}.") from error
 
 
 def log_path(launch: Launch, trial: int) -> Path:

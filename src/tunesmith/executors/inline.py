@@ -23,7 +23,7 @@ from tunesmith.events import (
     TrialReported,
     Verdict,
 )
-from tunesmith.executors.attempts import end_without_checkpoint, is_interruption, session_facts
+from tunesmith.executors.attempts import end_without_checkpoint, is_interruption, make_log_folder, session_facts
 from tunesmith.executors.machine import local_node
 from tunesmith.protocols import Launch
 from tunesmith.resources import Node
@@ -67,7 +67,7 @@ class InlineExecutor:
     def start(self, launch: Launch) -> None:
         """Nothing needs to be packed: the code is here."""
         self._launch = launch
-        (launch.folder / "logs").mkdir(mode=0o700, exist_ok=True)
+        make_log_folder(launch)
 
     def carry_out(self, commands: Sequence[Command]) -> None:
         """Queue starts, keep answers."""

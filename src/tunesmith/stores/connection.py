@@ -209,10 +209,21 @@ def check_reserve(path: Path) -> None:
 def access_words(path: Path, seen: str) -> str:
     """The message for a folder that cannot be read or written; uid -1 where there are none."""
     uid = os.getuid() if hasattr(os, "getuid") else -1
+    if _is_without_files(path.parent):
+        return f"{path} cannot be opened or written ({seen}): its disk can hold no more files. Delete some, or move it."
     return (
         f"{path} cannot be opened or written by uid {uid} ({seen}). "
         "Check the owner and permissions of the folder, or give another one."
     )
+
+
+def _is_without_files(folder: Path) -> bool:
+    """Whether no further file can be made there: no inode is left, or no block (F43)."""
+    try:
+        disk = os.statvfs(folder)
+    except (OSError, AttributeError):
+        return False
+    return disk.f_bavail == 0 or (disk.f_files > 0 and disk.f_favail == 0)
 
 
 def _check_file(path: Path) -> None:

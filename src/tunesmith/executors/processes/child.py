@@ -155,7 +155,12 @@ def _end_multiprocessing() -> None:
 
 def _redirect_output(path: str) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    except (
+        OSError
+    ):  # no inode is left (F43), or the folder was removed: what a trial prints is less than what it trains
+        log = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 0)
     os.dup2(log, 1)
     os.dup2(log, 2)

@@ -22,7 +22,7 @@ from tunesmith.events import (
     StopAttempt,
     Verdict,
 )
-from tunesmith.executors.attempts import end_without_checkpoint, session_facts
+from tunesmith.executors.attempts import end_without_checkpoint, make_log_folder, session_facts
 from tunesmith.executors.machine import local_node
 from tunesmith.executors.mailbox import Mailbox
 from tunesmith.executors.processes.attempt import Attempt, StartQueue
@@ -75,7 +75,7 @@ class ProcessExecutor:
         """Pack the code and start reaper and template; they get ready while the first configs are proposed."""
         self._launch = launch
         self._template = TemplateLink(pack_trainable(launch.trainable))
-        (launch.folder / "logs").mkdir(mode=0o700, exist_ok=True)
+        make_log_folder(launch)
         self._mailbox.open()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._mailbox, selectors.EVENT_READ, self._mailbox.clear)

@@ -133,7 +133,10 @@ class Reaper:
         return True
 
     def _spawn(self, command: dict[str, Any]) -> None:
-        log = os.open(str(command["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            log = os.open(str(command["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError:  # no inode is left, or the folder was removed
+            log = os.open(os.devnull, os.O_WRONLY)
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
