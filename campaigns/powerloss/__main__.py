@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ from campaigns.powerloss.workload import plan_of
 def main() -> int:
     """Run what the command line asks for."""
     options = _parser().parse_args()
+    logging.getLogger("tunesmith").setLevel(logging.ERROR)  # that newest rows may be missing is warned about, rightly
     if options.workload is not None:
         return _replay(options)
     started_at = time.monotonic()
