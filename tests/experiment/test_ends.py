@@ -246,7 +246,7 @@ def test_nothing_is_remembered_of_attempts_that_are_over():
         world.handle(at=world.now + 60.0)
     state = world.state
     for left in (state.answered, state.stopping, state.ended, state.not_before, state.requests, state.in_use,
-                 state.losses, state.running, state.pending, state.paused):  # fmt: skip
+                 state.failures.losses, state.running, state.pending, state.paused):  # fmt: skip
         assert not left
     assert state.pool.used().cpu == pytest.approx(0.0)
 

@@ -16,7 +16,7 @@ import tunesmith as tune
 from tunesmith.errors import TunesmithError
 from tunesmith.events import AttemptEnded
 from tunesmith.protocols import Callback
-from tunesmith.stores import open_reader
+from tunesmith.stores import open_reader, open_store
 from tunesmith.trial import AttemptOutcome, TrialStatus
 
 from .harness import Outside, eventually, is_alive, output_of, pid_of, pids_in, start_script
@@ -451,3 +451,30 @@ result = tune.run(""",
     assert is_alive(forked)
     os.kill(forked, signal.SIGKILL)
     output_of(process)
+
+
+def test_a_driver_that_was_taken_over_notices_within_seconds_though_its_trials_say_nothing(tmp_path):
+    """With steps of an hour it would go on beside the new owner for as long; by its trials' end it hears nothing."""
+    noted = tmp_path / "noted"
+    script = f"""
+import os, pathlib, time
+import tunesmith as tune
+from tunesmith.errors import LeaseError
+
+def train(config):
+    tune.report(loss=1.0)
+    pathlib.Path({str(noted)!r}).write_text(str(os.getpid()))
+    time.sleep(600)
+    tune.report(loss=2.0)
+
+try:
+    tune.run(train, name="mine", local_dir={str(tmp_path)!r}, verbose=0, grace_s=1.0)
+except LeaseError as error:
+    print("fenced:", error)
+"""
+    process = start_script(tmp_path / "script.py", script)
+    trial = int(eventually(lambda: noted.exists() and noted.read_text(), within_s=30.0, what="the trial's report"))
+    with open_store(tmp_path / "mine", takeover=True):  # sweeps nothing, as a driver on another machine would not
+        _, output, _ = output_of(process)
+        assert "fenced: This experiment was taken over by process" in output
+        eventually(lambda: not is_alive(trial), within_s=10.0, what="the end of its trial")

@@ -125,6 +125,7 @@ class _Parts:
             clock=self._clock,
             delete_checkpoint=self._housekeeper.delete,
             after_pass=self._after_pass,
+            check_owner=None if isinstance(executor, SimulatedExecutor) else store.check_owner,
             # An inline trial is inside `wait` when it reports, and no other may begin meanwhile.
             wait_for_room=_sleep if isinstance(executor, InlineExecutor) else None,
         )

@@ -69,7 +69,8 @@ def conclude_as_told(state: ExperimentState, trial: Trial) -> Conclusion:
 
 def _after_loss(state: ExperimentState, trial: Trial, event: AttemptEnded, now: float) -> Conclusion:
     what = last_line(event.error or "its process vanished")
-    n_lost = state.losses[trial.index].n if trial.index in state.losses else 0
+    losses = state.failures.losses
+    n_lost = losses[trial.index].n if trial.index in losses else 0
     if n_lost > _MAX_LOSSES:
         line = f"lost {n_lost} times without coming further: {what}"
         return Conclusion(TrialStatus.FAILED, line, ends_experiment=_fail_fast_words(state, trial, line))
@@ -80,10 +81,10 @@ def _after_loss(state: ExperimentState, trial: Trial, event: AttemptEnded, now: 
 def _after_failure(state: ExperimentState, trial: Trial, event: AttemptEnded, now: float) -> Conclusion:
     spec = state.spec
     line = last_line(state.error_of(event) or event.outcome.value)
-    n_failures = trial.n_failures - state.forgiven.get(trial.index, 0)
+    n_failures, n_crashes = state.failures.n_that_count(trial), state.failures.n_crashes.get(trial.index, 0)
     is_allowed = spec.max_failures < 0 or n_failures <= spec.max_failures
     # A crash of the interpreter repeats with an equal config (F16).
-    is_crash_again = event.outcome is AttemptOutcome.SIGNALLED and state.n_crashes.get(trial.index, 0) > _MAX_CRASHES
+    is_crash_again = event.outcome is AttemptOutcome.SIGNALLED and n_crashes > _MAX_CRASHES
     if is_allowed and not is_crash_again:
         not_before = now + _backoff_s(n_failures)
         return Conclusion(TrialStatus.PENDING, f"retry after failure {trial.n_failures}: {line}", not_before)

@@ -23,9 +23,8 @@ def due_ending(state: ExperimentState, stopper: Stopper, *, elapsed_s: float, ti
         return Ending(EndReason.TIME_BUDGET, f"the time budget of {time_limit_s:g} s is used up")
     if spec.max_total_steps is not None and state.n_steps >= spec.max_total_steps:
         return Ending(EndReason.STEP_BUDGET, f"{state.n_steps} of {spec.max_total_steps} steps are reported")
-    line = state.alike_failure
-    if line is not None and not state.running:
-        n_alike = len(state.start_failures[line])
+    if state.has_tripped and not state.running:
+        line, n_alike = state.failures.alike()
         return Ending(EndReason.FAILED, f"the first {n_alike} trials failed alike before any report: {line}")
     try:
         why = stopper.should_end()

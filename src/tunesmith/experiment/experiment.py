@@ -342,7 +342,7 @@ class Experiment:
         all do (F2).
         """
         state, limit = self.state, self.spec.max_concurrent_trials or math.inf
-        if state.alike_failure is not None:
+        if state.has_tripped:
             return
         while (state.pending or state.paused) and len(state.running) < limit:
             placement = self.state.pool.place(self.spec.resources)

@@ -17,7 +17,7 @@ def check_invariants(state: ExperimentState) -> None:
     _check_groups(state)
     assert len(state.requests) <= 1, "more than one request is open"
     assert not state.ended, "an attempt ended without a conclusion"
-    assert not (state.has_success and state.start_failures), "start failures after a success"
+    assert not (state.failures.has_success and state.failures.at_start), "start failures after a success"
     limit = state.spec.max_concurrent_trials
     assert limit is None or len(state.running) <= limit, "more trials run than may"
     for index, trial in enumerate(state.trials):
@@ -42,7 +42,7 @@ def _check_groups(state: ExperimentState) -> None:
     assert set(state.answered) <= state.running, "answered"
     assert set(state.stopping) <= state.running, "stopping"
     assert set(state.in_use) <= state.running, "in_use"
-    assert set(state.losses) <= is_open, "losses"
+    assert set(state.failures.losses) <= is_open, "losses"
     assert state.n_ever_begun == sum(trial.attempt > 0 for trial in state.trials), "n_ever_begun"
-    assert all(n <= state.trials[index].n_failures for index, n in state.n_crashes.items()), "n_crashes"
+    assert all(n <= state.trials[index].n_failures for index, n in state.failures.n_crashes.items()), "n_crashes"
     assert not set(state.answered) & set(state.stopping), "answered and stopping"

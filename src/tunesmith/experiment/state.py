@@ -29,9 +29,10 @@ from tunesmith.events import (
     TrialReported,
     Verdict,
 )
+from tunesmith.experiment.failures import Failures
 from tunesmith.experiment.invariants import check_invariants
 from tunesmith.experiment.slots import SlotPool
-from tunesmith.experiment.values import best_after, checkpoint_score, last_line
+from tunesmith.experiment.values import best_after, checkpoint_score
 from tunesmith.spec import ExperimentSpec
 from tunesmith.trial import AttemptOutcome, Checkpoint, Objective, Trial, TrialStatus, check_transition
 
@@ -41,6 +42,10 @@ _STATUS_AFTER = {
     Verdict.PAUSE: TrialStatus.PAUSED,
     Verdict.CLONE: TrialStatus.PENDING,
 }
+
+
+#: What an attempt may be told that is no end of its trial: where its driver dies first, it runs again.
+_NO_END = (TrialStatus.INTERRUPTED, TrialStatus.PENDING, TrialStatus.FAILED)
 
 
 #: What an attempt may be told that is no end of its trial: where its driver dies first, it runs again.
@@ -108,16 +113,7 @@ class ExperimentState:
         self.n_late_reports = 0
         self.n_steps = 0  #: results stored in this experiment, the unit of max_total_steps
         self.metrics_seen: dict[str, None] = {}  #: in the order of first appearance
-        #: Whether any trial reported, or returned, in this session: then not all of them fail.
-        self.has_success = False
-        #: Error line -> the trials that failed with it before any report; empty once `has_success`.
-        self.start_failures: dict[str, set[int]] = {}
-        #: Losses of a trial since it last came further; only of trials that are not over.
-        self.losses: dict[int, Losses] = {}
-        #: Attempts of a trial that died by a signal; not more than its failures.
-        self.n_crashes: dict[int, int] = {}
-        #: Failures of a trial that no longer count, since it was run again on request.
-        self.forgiven: dict[int, int] = {}
+        self.failures = Failures()
         #: Trials changed since they were last taken for the store.
         self.changed: set[int] = set()
 
@@ -162,16 +158,14 @@ class ExperimentState:
                 self.answered.pop(trial.index, None)
                 self.stopping.pop(trial.index, None)
         for index in event.reruns:
-            self.forgiven[index] = self.trials[index].n_failures
-            self.n_crashes.pop(index, None)
+            self.failures.forgive(self.trials[index])
             self._set(index, status=TrialStatus.PENDING, reason=None)
         self.pool = SlotPool(event.nodes)
-        for forgotten in (self.ended, self.requests, self.not_before, self.in_use, self.losses):
+        for forgotten in (self.ended, self.requests, self.not_before, self.in_use):
             forgotten.clear()
         self.ending, self.interrupt_level = None, 0
         self.waits_since, self.is_exhausted, self.exhausted_note, self.sampling_error = None, False, None, None
-        self.has_success = False
-        self.start_failures.clear()
+        self.failures.begin_session()
 
     def _configs_suggested(self, event: ConfigsSuggested) -> None:
         self.requests.pop(event.request, None)
@@ -202,10 +196,8 @@ class ExperimentState:
         best_value, best_step = best_after(self.objective, trial, event)
         self.n_steps += 1
         self.n_news += 1
-        if not self.has_success:
-            self._note_success()
-        if self.losses and event.step > self.losses.get(trial.index, _NO_LOSSES).step:
-            self.losses.pop(trial.index, None)
+        self.failures.note_success()
+        self.failures.note_step(trial.index, event.step)
         for name in event.metrics:
             if name not in self.metrics_seen:
                 self.metrics_seen[name] = None
@@ -256,16 +248,14 @@ class ExperimentState:
         was_told = (trial.index in self.answered or trial.index in self.stopping) and not is_given_up
         is_failure = (event.outcome.is_failure or is_given_up) and not was_told
         error = self.error_of(event)
-        if event.outcome is AttemptOutcome.RETURNED and not is_given_up and not self.has_success:
-            self._note_success()
-        if is_failure and trial.n_reports == 0 and error and not self.has_success:
-            self.start_failures.setdefault(last_line(error), set()).add(trial.index)
+        if event.outcome is AttemptOutcome.RETURNED and not is_given_up:
+            self.failures.note_success()
+        if is_failure:
+            self.failures.note_failure(trial, event.outcome, error)
         if event.outcome is AttemptOutcome.LOST or (
             event.outcome is AttemptOutcome.STOPPED and not was_told and not is_given_up
         ):
-            self._count_loss(trial)
-        if is_failure and event.outcome is AttemptOutcome.SIGNALLED:
-            self.n_crashes[trial.index] = self.n_crashes.get(trial.index, 0) + 1
+            self.failures.note_loss(trial)
         self._set(
             trial.index,
             ended_at=event.at,
@@ -284,7 +274,7 @@ class ExperimentState:
         for index in self.running:
             trial = self.trials[index]
             if trial.placement is not None and trial.placement.node == event.node:
-                self._count_loss(trial)
+                self.failures.note_loss(trial)
                 self._set(index, n_losses=trial.n_losses + 1)
 
     # ------------------------------------------------------------ folds of commands
@@ -347,7 +337,7 @@ class ExperimentState:
         self.in_use.pop(index, None)
         self.n_news += 1
         if command.status.is_over:
-            self.losses.pop(index, None)
+            self.failures.losses.pop(index, None)
         if command.not_before is not None:
             self.not_before[index] = command.not_before
         self._set(index, status=command.status, placement=None, stop_asked=None, reason=command.reason)
@@ -384,19 +374,9 @@ class ExperimentState:
         return f"{event.error.rstrip()}\n{reason}" if event.error else reason
 
     @property
-    def alike_failure(self) -> str | None:
-        """The error with which as many trials failed as break the circuit, none having reported in this session."""
-        counts = ((len(trials), line) for line, trials in self.start_failures.items())
-        n_alike, line = max(counts, default=(0, ""))
-        return line if n_alike >= self.spec.n_alike_failures else None
-
-    def _count_loss(self, trial: Trial) -> None:
-        before = self.losses.get(trial.index, _NO_LOSSES)
-        self.losses[trial.index] = Losses(before.n + 1, max(before.step, trial.step))
-
-    def _note_success(self) -> None:
-        self.has_success = True
-        self.start_failures.clear()
+    def has_tripped(self) -> bool:
+        """Whether so many trials failed alike, none having reported in this session, that nothing more is started."""
+        return self.failures.alike()[1] >= self.spec.n_alike_failures
 
     def _set(self, index: int, **changes: object) -> None:
         old = self.trials[index]

@@ -15,6 +15,7 @@ from tunesmith.runner.suggester import Suggester
 from tunesmith.trial import Trial
 
 _log = logging.getLogger("tunesmith")
+_OWNER_INTERVAL_S = 1.0
 _ROOM_INTERVAL_S = 1.0  #: between two looks at a full disk
 
 
@@ -32,15 +33,19 @@ class Loop:
         delete_checkpoint: Callable[[DeleteCheckpoint], None],
         after_pass: Callable[[], None] = lambda: None,
         wait_for_room: Callable[[float], Sequence[Event]] | None = None,
+        check_owner: Callable[[], None] | None = None,
     ) -> None:
         """Args:
         after_pass: called when a pass is committed and carried out; must be quick.
+        check_owner: called about once a second, raises LeaseError when another driver has taken over: with steps of an
+            hour, this one would not hear of it before its next commit.
         wait_for_room: waits so many seconds while the disk is full, and returns what happened; the executor's `wait`.
         """
         self.experiment = experiment
         self._store, self._executor, self._suggester, self._clock = store, executor, suggester, clock
         self._delete_checkpoint, self._after_pass = delete_checkpoint, after_pass
         self._wait_for_room = wait_for_room or executor.wait
+        self._check_owner = check_owner
         #: What happened while the disk was full, for the pass after.
         self._events: list[Event] = []
         #: What ended the loop in the middle of a pass: the state is then ahead of the log, and must not go on.
@@ -57,8 +62,13 @@ class Loop:
         while not experiment.is_done:
             deadline = experiment.next_deadline()
             timeout_s = None if deadline == math.inf else max(0.0, deadline - self._clock.now())
+            if self._check_owner is not None:
+                timeout_s = _OWNER_INTERVAL_S if timeout_s is None else min(timeout_s, _OWNER_INTERVAL_S)
             events, self._events = self._events, []
-            self.handle(events or executor.wait(timeout_s))
+            events = events or executor.wait(timeout_s)
+            if self._check_owner is not None and not events:  # where something happens, its commit looks by itself
+                self._check_owner()
+            self.handle(events)
 
     def handle(self, events: Sequence[Event]) -> None:
         """One pass. Also called from within `executor.wait` by an executor that runs trials in this thread."""

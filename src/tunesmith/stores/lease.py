@@ -99,7 +99,7 @@ def acquire(
 
 
 def check_epoch(cursor: apsw.Cursor, epoch: int) -> None:
-    """Inside a write transaction: nobody took the experiment over.
+    """Nobody took the experiment over; for good only inside a write transaction.
 
     Raises: LeaseError that names who did.
     """

@@ -173,6 +173,11 @@ class SqliteStore:
         self.spec, self._encoder = spec, None
         self._sync_later()
 
+    def check_owner(self) -> None:
+        """Raise LeaseError if another driver has taken over; reads one row."""
+        with self._lock, clear_errors(self.path):
+            leases.check_epoch(self._usable().cursor(), self.epoch)
+
     def last_seq(self) -> int:
         """Sequence number of the newest record; 0 in an empty log."""
         with self._lock:
