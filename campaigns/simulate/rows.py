@@ -81,8 +81,8 @@ class Row:
 
     def is_given_up(self) -> bool:
         """Whether it was ended for its silence, and did not return before it heard so."""
-        is_late = self.told is None and self.ended is not None and self.ended.outcome is AttemptOutcome.RETURNED
-        return self.status_told() is TrialStatus.FAILED and not is_late
+        has_returned = self.told is None and self.ended is not None and self.ended.outcome is AttemptOutcome.RETURNED
+        return self.status_told() is TrialStatus.FAILED and not has_returned
 
     def silent_at(self, spec: ExperimentSpec) -> float:
         """When its attempt has been silent for too long."""

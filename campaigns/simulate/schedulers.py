@@ -20,10 +20,13 @@ from tunesmith.trial import Objective, Trial, TrialStatus
 
 
 class Synchronous:
-    """At every `every`-th step a trial is paused; when all are as far, one is stopped, and the others go on in turn."""
+    """At every `every`-th step a trial is paused; when all are as far, one is stopped, and the others go on in turn.
 
-    def __init__(self, *, every: int, max_t: int, n_at_once: int) -> None:
-        self.every, self.max_t, self.n_at_once = every, max_t, n_at_once
+    Args: holds: never thaw anything, as a scheduler that is stuck.
+    """
+
+    def __init__(self, *, every: int = 2, max_t: int = 6, n_at_once: int = 4, holds: bool = False) -> None:
+        self.every, self.max_t, self.n_at_once, self.holds = every, max_t, n_at_once, holds
         self.loss: dict[int, float] = {}
         self.running: set[int] = set()
         self.n_new = self.n_stopped = 0
@@ -61,7 +64,7 @@ class Synchronous:
         """See Scheduler."""
         if self.n_new < self.n_at_once:
             return StartNew()
-        if self.running:
+        if self.holds or self.running:
             return Hold()
         if not paused:
             return StartNew()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from campaigns.simulate.checks import facts
+from campaigns.simulate.schedulers import Synchronous
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -26,8 +28,7 @@ from tunesmith.spec import CheckpointPolicy
 from tunesmith.stoppers import DictStopper, NoopStopper
 from tunesmith.trial import AttemptOutcome, TrialStatus
 
-from .pausing import Synchronous
-from .world import World, facts, of
+from .world import World, of
 
 SCHEDULERS = {
     "fifo": FIFOScheduler,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from campaigns.simulate.schedulers import Synchronous
 
 from tunesmith.errors import TransitionError
 from tunesmith.events import EndReason
@@ -10,7 +11,6 @@ from tunesmith.protocols import StopPaused, Thaw
 from tunesmith.schedulers import FIFOScheduler
 from tunesmith.trial import AttemptOutcome, TrialStatus
 
-from .pausing import Synchronous
 from .world import World, of, started
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from campaigns.simulate.checks import facts
+from campaigns.simulate.schedulers import Synchronous
 
 from tunesmith.events import (
     AnswerReport,
@@ -19,8 +21,7 @@ from tunesmith.schedulers import ASHAScheduler, FIFOScheduler
 from tunesmith.spec import CheckpointPolicy
 from tunesmith.trial import AttemptOutcome
 
-from .pausing import Synchronous
-from .world import World, facts, of, started
+from .world import World, of, started
 
 
 def test_what_ran_runs_again_before_anything_new():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from campaigns.simulate.checks import facts
 
 from tunesmith.errors import ConfigError
 from tunesmith.events import ConcludeAttempt, EndReason, StopAttempt, Verdict
@@ -12,7 +13,7 @@ from tunesmith.spec import check_spec
 from tunesmith.testing.samples import make_spec
 from tunesmith.trial import AttemptOutcome, TrialStatus
 
-from .world import World, facts, of, started, verdicts
+from .world import World, of, started, verdicts
 
 
 def one(**spec):

@@ -161,23 +161,3 @@ def verdicts(records: list[Record]) -> list[Verdict]:
 
 def started(records: list[Record]) -> list[int]:
     return [start.trial for start in of(records, StartAttempt)]
-
-
-def facts(experiment: Experiment) -> dict[str, Any]:
-    """All that the fold knows, comparable: NaN equals NaN."""
-    state = dict(vars(experiment.state))
-    pool = vars(state.pop("pool")).copy()
-    pool.pop("_fitting")
-    for name in ("changed", "spec", "objective"):
-        state.pop(name)
-    state["pending"] = list(state["pending"])
-    state["pool"] = {
-        name: {k: _rounded(v) for k, v in value.items()} if isinstance(value, dict) else value
-        for name, value in pool.items()
-    }
-    state["scheduler"] = dict(vars(experiment.scheduler))
-    return {name: repr(sorted(value) if isinstance(value, set) else value) for name, value in state.items()}
-
-
-def _rounded(value: Any) -> Any:
-    return {k: _rounded(v) for k, v in value.items()} if isinstance(value, dict) else round(value, 6)

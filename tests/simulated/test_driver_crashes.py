@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from campaigns.simulate.schedulers import Synchronous
 
 from tunesmith.errors import StoreError, TunesmithError
 from tunesmith.events import AnswerReport, Command, ConcludeAttempt, StartAttempt, TrialReported
@@ -14,7 +15,6 @@ from tunesmith.stores import MemoryStore
 from tunesmith.testing import Simulation
 from tunesmith.trial import TrialStatus
 
-from ..experiment.pausing import Synchronous
 from .scripts import SPACE, curve
 
 

@@ -20,7 +20,7 @@ from tunesmith.schedulers import FIFOScheduler, create_scheduler
 from tunesmith.searchers import RandomSearch, create_searcher
 from tunesmith.space import Space
 from tunesmith.spec import CheckpointPolicy, ExperimentSpec, NanPolicy, check_number, check_spec
-from tunesmith.stoppers import NoopStopper, parse_stop, shortest_timeout_s
+from tunesmith.stoppers import NoopStopper, parse_stop
 from tunesmith.trial import Mode, Objective, parse_objective
 from tunesmith.trialside.call import check_trainable
 from tunesmith.trialside.trainable import trainable_name
@@ -89,7 +89,7 @@ def make_plan(
         n_trials=None if n_samples is None else n_samples * space.n_grid,
         resources=parse_resources(resources_per_trial),
         max_concurrent_trials=max_concurrent_trials,
-        time_budget_s=_time_budget_s(time_budget_s, stopper),
+        time_budget_s=time_budget_s.total_seconds() if isinstance(time_budget_s, timedelta) else time_budget_s,
         max_total_steps=max_total_steps,
         max_failures=max_failures,
         fail_fast=fail_fast,  # type: ignore[arg-type]  # check_spec looks at it
@@ -143,12 +143,6 @@ def _nan_policy(policy: str) -> NanPolicy:
     if policy not in list(NanPolicy):
         raise ConfigError(f"nan_policy is {policy!r}. Give {', '.join(repr(known.value) for known in NanPolicy)}.")
     return NanPolicy(policy)
-
-
-def _time_budget_s(budget: float | timedelta | None, stopper: Stopper) -> float | None:
-    given = check_number("time_budget_s", budget.total_seconds() if isinstance(budget, timedelta) else budget)
-    limits = [limit for limit in (given, shortest_timeout_s(stopper)) if limit is not None]
-    return min(limits, default=None)
 
 
 def _checkpoint_policy(keep_num: int | None, score_attr: str | None) -> CheckpointPolicy:

@@ -82,6 +82,7 @@ class LiveFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What only the driver knows: it is in no store."""
 
     elapsed_s: float  #: counted as the time budget counts it
+    time_limit_s: float = math.inf  #: of the session, that of a stopper included
     now_wall: float  #: wall time, comparable with the trials' times
     nodes: tuple[Node, ...] = ()  #: `Executor.nodes()`
     scheduler_lines: tuple[str, ...] = ()  #: `Scheduler.describe()`
@@ -261,7 +262,7 @@ def build_view(
         n_steps=sum(trial.step for trial in trials) if live.n_steps is None else live.n_steps,
         max_total_steps=spec.max_total_steps,
         elapsed_s=live.elapsed_s,
-        time_budget_s=spec.time_budget_s,
+        time_budget_s=live.time_limit_s if math.isfinite(live.time_limit_s) else spec.time_budget_s,
         now_wall=live.now_wall,
         n_parallel=_n_parallel(spec, live.nodes),
         resources=_resources(trials, live.nodes),

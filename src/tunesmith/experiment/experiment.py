@@ -77,7 +77,7 @@ class Experiment:
         self._n_ahead, self._begins_trials = n_ahead, begins_trials
         self._silence = SilenceWatch(spec)
         limits_s = [limit for limit in (spec.time_budget_s, shortest_timeout_s(stopper)) if limit is not None]
-        self._time_limit_s = min(limits_s, default=math.inf)
+        self.time_limit_s = min(limits_s, default=math.inf)  #: of each session
         self._out: list[Record] = []
         self._now = -math.inf  #: of the last pass
         self._started_at: float | None = None  #: on the experiment's clock; budgets count from here
@@ -105,7 +105,7 @@ class Experiment:
         # One that has passed waits for a slot, which an event will bring.
         deadlines = [at for at in self.state.not_before.values() if at > self._now]
         if self._started_at is not None:
-            deadlines.append(self._started_at + self._time_limit_s)
+            deadlines.append(self._started_at + self.time_limit_s)
         return min([*deadlines, self._silence.next_deadline()])
 
     # ------------------------------------------------------------ replay and handle
@@ -300,7 +300,7 @@ class Experiment:
         if self.state.ending is not None:
             return
         assert self._started_at is not None
-        ending = due_ending(self.state, self.stopper, elapsed_s=now - self._started_at, time_limit_s=self._time_limit_s)
+        ending = due_ending(self.state, self.stopper, elapsed_s=now - self._started_at, time_limit_s=self.time_limit_s)
         if ending is not None:
             self._end(*ending)
 

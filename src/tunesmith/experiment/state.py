@@ -42,24 +42,8 @@ _STATUS_AFTER = {
     Verdict.PAUSE: TrialStatus.PAUSED,
     Verdict.CLONE: TrialStatus.PENDING,
 }
-
-
 #: What an attempt may be told that is no end of its trial: where its driver dies first, it runs again.
 _NO_END = (TrialStatus.INTERRUPTED, TrialStatus.PENDING, TrialStatus.FAILED)
-
-
-#: What an attempt may be told that is no end of its trial: where its driver dies first, it runs again.
-_NO_END = (TrialStatus.INTERRUPTED, TrialStatus.PENDING, TrialStatus.FAILED)
-
-
-class Losses(NamedTuple):
-    """Attempts of one trial that vanished, none of which came further than one before."""
-
-    n: int
-    step: int  #: the highest that any of them had reported
-
-
-_NO_LOSSES = Losses(0, -1)
 
 
 class Told(NamedTuple):
@@ -362,8 +346,8 @@ class ExperimentState:
         told, stop = self.answered.get(event.trial), self.stopping.get(event.trial)
         if told is not None:
             return told.status is TrialStatus.FAILED
-        is_late = event.outcome is AttemptOutcome.RETURNED
-        return stop is not None and stop.status_after is TrialStatus.FAILED and not is_late
+        has_returned = event.outcome is AttemptOutcome.RETURNED
+        return stop is not None and stop.status_after is TrialStatus.FAILED and not has_returned
 
     def error_of(self, event: AttemptEnded) -> str | None:
         """What the attempt's error is: for one that was given up, also why; before its end is concluded."""

@@ -169,6 +169,7 @@ class Watcher:
     def _view(self, reader: Reader) -> ProgressView:
         live = LiveFacts(
             elapsed_s=self._clock.now() - self._started_at,
+            time_limit_s=self._experiment.time_limit_s,
             now_wall=self._clock.wall(),
             nodes=self._experiment.state.pool.nodes,
             scheduler_lines=self._scheduler_lines,
