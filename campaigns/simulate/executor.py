@@ -72,6 +72,8 @@ class Attempt:
 class WorldExecutor:
     """The executor of one driver."""
 
+    is_inline = False
+
     def __init__(self, world: World, witness: Witness) -> None:
         self.clock = world.clock
         self._world, self._witness, self._plan = world, witness, world.plan

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from tunesmith.clock import Clock
 from tunesmith.events import Command, Decision, Event, Record, Suggestion, TrialReported
 from tunesmith.resources import Node
 from tunesmith.space import Space
@@ -140,6 +141,14 @@ class Launch(msgspec.Struct, frozen=True):
 
 class Executor(Protocol):
     """Runs attempts and hands back events. The only place where time passes is `wait`."""
+
+    @property
+    def clock(self) -> Clock:
+        """What `wait` goes by, and the experiment's deadlines with it; a `VirtualClock` where time is simulated."""
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether trials run one by one in the loop's own thread, inside `wait`: nothing may run beside them then."""
 
     def nodes(self) -> tuple[Node, ...]:
         """What there is to run on."""

@@ -13,6 +13,7 @@ from tunesmith.errors import ConfigError
 from tunesmith.schedulers import ASHAScheduler, FIFOScheduler
 from tunesmith.searchers import RandomSearch
 from tunesmith.spec import ExperimentSpec
+from tunesmith.stoppers import TimeoutStopper
 from tunesmith.stores import open_reader
 
 SPACE = {"x": tune.uniform(0, 1)}
@@ -155,3 +156,15 @@ def test_a_folder_that_was_given_a_name_with_a_tilde_can_be_gone_on_with(tmp_pat
     loaded = tune.load(tmp_path / "results" / "~old")
     assert len(loaded.resume(train, num_samples=3, executor="inline", verbose=0)) == 3
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["~old"]
+
+
+def test_the_timeout_of_a_stop_rule_is_not_kept_as_a_budget_of_its_own() -> None:
+    """Regression: it was stored as time_budget_s, and held although the rule was taken back."""
+
+    def train(config: dict[str, Any]) -> float:
+        return 1.0
+
+    result = tune.run(train, name="timed", stop=TimeoutStopper(600), executor="inline", verbose=0)
+    assert tune.load(result.folder).reader.spec.time_budget_s is None
+    again = tune.load(result.folder).resume(train, stop=None, num_samples=2, executor="inline", verbose=0)
+    assert len(again.trials) == 2

@@ -208,3 +208,9 @@ def test_iterating_gives_trials_in_ray_tunes_words():
 def test_memory_used_is_a_part_of_all_there_is():
     used, total = memory_now()
     assert 0 < used < total
+
+
+def test_the_time_left_is_that_of_the_session_the_deadline_of_a_stop_rule_included():
+    assert built(time_budget_s=500.0).time_budget_s == 500.0
+    assert built(time_budget_s=500.0, live={"time_limit_s": 100.0}).time_budget_s == 100.0
+    assert built(live={"time_limit_s": math.inf}).time_budget_s is None

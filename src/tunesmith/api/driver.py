@@ -15,11 +15,9 @@ from tunesmith.api.folder import existing, new_folder, resumable_hint
 from tunesmith.api.plan import Plan, trial_names
 from tunesmith.api.resume import RERUN, Resume, settle_name
 from tunesmith.callbacks import ProgressReporter
-from tunesmith.clock import Clock, SystemClock
+from tunesmith.clock import VirtualClock
 from tunesmith.errors import LeaseError, StoreError, TuneError
 from tunesmith.events import EndReason, Event
-from tunesmith.executors.inline import InlineExecutor
-from tunesmith.executors.simulated import SimulatedExecutor
 from tunesmith.experiment import Experiment, SlotPool
 from tunesmith.experiment.judgement import missing_metric_note
 from tunesmith.protocols import Callback, Executor, Launch
@@ -108,11 +106,11 @@ class _Parts:
         self, plan: Plan, experiment: Experiment, store: SqliteStore, executor: Executor, folder: Path
     ) -> None:
         self._experiment, self._store, self._executor, self._folder = experiment, store, executor, folder
-        self._clock: Clock = executor.clock if isinstance(executor, SimulatedExecutor) else SystemClock()
+        is_virtual = isinstance(executor.clock, VirtualClock)
         self._housekeeper = Housekeeper(folder)
         self._suggester: Suggester
         # Inline trials share this process's generators and virtual time waits for nobody: nothing may run beside them.
-        if isinstance(executor, InlineExecutor | SimulatedExecutor):
+        if executor.is_inline or is_virtual:
             self._suggester = InlineSuggester(plan.searcher, executor.post)
         else:
             self._suggester = ThreadSuggester(plan.searcher, executor.post)
@@ -122,12 +120,12 @@ class _Parts:
             store=store,
             executor=executor,
             suggester=self._suggester,
-            clock=self._clock,
+            clock=self._executor.clock,
             delete_checkpoint=self._housekeeper.delete,
             after_pass=self._after_pass,
-            check_owner=None if isinstance(executor, SimulatedExecutor) else store.check_owner,
+            check_owner=None if is_virtual else store.check_owner,
             # An inline trial is inside `wait` when it reports, and no other may begin meanwhile.
-            wait_for_room=_sleep if isinstance(executor, InlineExecutor) else None,
+            wait_for_room=_sleep if executor.is_inline else None,
         )
         self._has_checked_metric = False
 
@@ -145,7 +143,7 @@ class _Parts:
         self._watcher = Watcher(
             self._folder,
             experiment=self._experiment,
-            clock=self._clock,
+            clock=self._executor.clock,
             reporter=reporter,
             callbacks=callbacks,
             verbose=verbose,
@@ -156,7 +154,7 @@ class _Parts:
         """Run the loop; close the trials first, then what they feed, the store, and last those who look on."""
         executor = self._executor
         try:
-            with interrupts_as_events(executor.post, is_inline=isinstance(executor, InlineExecutor)):
+            with interrupts_as_events(executor.post, is_inline=executor.is_inline):
                 try:
                     executor.start(launch)
                     self._tidy()
@@ -202,7 +200,7 @@ def _created(folder: Path, plan: Plan, durability: str) -> SqliteStore | None:
 def _experiment(plan: Plan, executor: Executor, *, begins_trials: bool) -> Experiment:
     """The state machine; configs that no result can change are held ready ahead of need."""
     spec = plan.spec
-    if isinstance(executor, InlineExecutor):  # it has as many CPUs as the machine, but one thread to run trials in
+    if executor.is_inline:  # it has as many CPUs as the machine, but one thread to run trials in
         spec = replace(spec, max_concurrent_trials=1)
     n_ahead = 0
     if not plan.searcher.uses_results:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import msgspec
 
+from tunesmith.clock import SystemClock
 from tunesmith.errors import ReportError
 from tunesmith.events import (
     AnswerReport,
@@ -42,7 +43,10 @@ class InlineExecutor:
     Breakpoints work; nothing is isolated; a trial that never reports cannot be stopped but by Ctrl-C.
     """
 
+    is_inline = True
+
     def __init__(self, capacity: Mapping[str, float] | None = None) -> None:
+        self.clock = SystemClock()
         self._node = local_node(capacity)
         self._queue: deque[StartAttempt] = deque()
         self._mailbox: queue.SimpleQueue[Event] = queue.SimpleQueue()

@@ -52,6 +52,8 @@ class _Attempt:
 class SimulatedExecutor:
     """Runs scripts instead of processes. Time passes only in `wait`, from event to event."""
 
+    is_inline = False
+
     def __init__(
         self,
         script: Script,

@@ -156,6 +156,16 @@ class ExecutorContract:
         driver.executor.carry_out([command])
         return command
 
+    def test_it_says_what_the_loop_must_know_of_it(self) -> None:
+        executor = self.make(three_reports)
+        try:
+            before = executor.clock.now()
+            assert executor.clock.now() >= before
+            assert executor.is_inline is not self.can_leave_waiting
+            assert executor.nodes()
+        finally:
+            self.close(executor)
+
     # ------------------------------------------------------------ attempts
 
     def test_an_attempt_starts_reports_and_returns(self, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from tunesmith.clock import SystemClock
 from tunesmith.errors import TrainableError, TunesmithError
 from tunesmith.events import (
     AnswerReport,
@@ -47,10 +48,13 @@ _log = logging.getLogger("tunesmith")
 class ProcessExecutor:
     """Runs each attempt in a process of its own on this machine. See docs/adr/0003-processes.md."""
 
+    is_inline = False
+
     def __init__(self, capacity: Mapping[str, float] | None = None, *, start_method: str = "auto") -> None:
         """Args: capacity: overrides of what this machine offers; start_method: "auto", or "spawn" for no forks."""
         if start_method not in ("auto", "spawn"):
             raise TunesmithError(f"start_method is {start_method!r}. Give 'auto' or 'spawn'.")
+        self.clock = SystemClock()
         self._node = local_node(capacity)
         self._start_method = start_method
         self._mailbox = Mailbox()
