@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tunesmith.schedulers import SCHEDULERS, ASHAScheduler, FIFOScheduler
-from tunesmith.searchers import SEARCHERS, GridSearch, RandomSearch
+from tunesmith.searchers import SEARCHERS, GPSearch, GridSearch, RandomSearch, searcher_class
 from tunesmith.space import grid_search, uniform
 from tunesmith.stoppers import (
     CombinedStopper,
@@ -19,18 +19,23 @@ from tunesmith.stoppers import (
 )
 from tunesmith.testing import SchedulerContract, SearcherContract, StopperContract
 
-SEARCHERS_HERE = {RandomSearch, GridSearch}
+SEARCHERS_HERE = {RandomSearch, GridSearch, GPSearch}
 SCHEDULERS_HERE = {FIFOScheduler, ASHAScheduler}
 
 
 def test_no_builtin_is_missing_here():
-    assert set(SEARCHERS.values()) <= SEARCHERS_HERE
+    assert {searcher_class(name) for name in SEARCHERS} <= SEARCHERS_HERE
     assert set(SCHEDULERS.values()) <= SCHEDULERS_HERE
 
 
 class TestRandomSearch(SearcherContract):
     def make(self):
         return RandomSearch()
+
+
+class TestGPSearch(SearcherContract):
+    def make(self):
+        return GPSearch()
 
 
 class TestRandomSearchOverAGrid(SearcherContract):

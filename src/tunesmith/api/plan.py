@@ -113,12 +113,13 @@ def _look_ahead(space: Space, searcher: Searcher, n_samples: int | None, *, seed
     """Say what else only the trials would show (F67). Raises SpaceError for a given point outside the space (F77)."""
     if space.is_empty and n_samples != 1:
         _log.warning("Nothing varies in the space: all trials get the same config, and differ by their seeds only.")
-    if isinstance(searcher, RandomSearch):
-        searcher.check_points(space, seed=seed)
+    if (points := getattr(searcher, "points", None)) is not None:
+        points.check(space, seed=seed)
 
 
 def _searcher_name(searcher: Searcher) -> str:
-    has_points = isinstance(searcher, RandomSearch) and searcher.has_points
+    points = getattr(searcher, "points", None)
+    has_points = points is not None and len(points) > 0
     return f"{type(searcher).__name__}{' with points_to_evaluate' if has_points else ''}"
 
 

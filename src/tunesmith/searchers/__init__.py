@@ -1,24 +1,57 @@
-"""Searchers: they propose configs from the history."""
+"""Searchers: they propose configs from the history.
+
+Those with a model load NumPy, and SciPy at their first fit: each is imported when it is asked for.
+"""
 
 from __future__ import annotations
 
 import inspect
 from difflib import get_close_matches
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import ConfigError
 from tunesmith.protocols import Searcher
 from tunesmith.searchers.grid_search import GridSearch
 from tunesmith.searchers.random_search import BasicVariantGenerator, RandomSearch
 
-__all__ = ["SEARCHERS", "BasicVariantGenerator", "GridSearch", "RandomSearch", "create_searcher"]
+if TYPE_CHECKING:
+    from tunesmith.searchers.gp_search import GPSearch
 
-#: What `search_alg="..."` may say; "variant_generator" is Ray Tune's word.
-SEARCHERS: dict[str, type[Searcher]] = {
-    "random": RandomSearch,
-    "variant_generator": RandomSearch,
-    "grid": GridSearch,
+__all__ = ["SEARCHERS", "BasicVariantGenerator", "GPSearch", "GridSearch", "RandomSearch", "create_searcher"]
+
+#: What `search_alg="..."` may say, and the class; "variant_generator" is Ray Tune's word.
+SEARCHERS: dict[str, str] = {
+    "random": "RandomSearch",
+    "variant_generator": "RandomSearch",
+    "grid": "GridSearch",
+    "gp": "GPSearch",
 }
+
+#: The file of each class that is imported when it is asked for.
+_FILES: dict[str, str] = {
+    "GPSearch": "gp_search",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FILES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)
+
+
+def searcher_class(name: str) -> type[Searcher]:
+    """The class of this name.
+
+    Raises: ConfigError for an unknown one.
+    """
+    if name not in SEARCHERS:
+        close = get_close_matches(str(name), SEARCHERS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"There is no searcher {name!r}. Give one of {', '.join(sorted(SEARCHERS))}.{hint}")
+    made = SEARCHERS[name]
+    found: type[Searcher] = globals()[made] if made in globals() else __getattr__(made)
+    return found
 
 
 def create_searcher(name: str, **kwargs: Any) -> Searcher:
@@ -26,11 +59,7 @@ def create_searcher(name: str, **kwargs: Any) -> Searcher:
 
     Raises: ConfigError for an unknown name or keyword (Ray Tune drops unknown keywords without a word).
     """
-    if name not in SEARCHERS:
-        close = get_close_matches(str(name), SEARCHERS, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"There is no searcher {name!r}. Give one of {', '.join(sorted(SEARCHERS))}.{hint}")
-    made = SEARCHERS[name]
+    made = searcher_class(name)
     known = list(inspect.signature(made).parameters)
     unknown = sorted(set(kwargs) - set(known))
     if unknown:

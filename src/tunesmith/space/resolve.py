@@ -15,7 +15,7 @@ from tunesmith.rng import derived_seed, generator, seeded_globals
 from tunesmith.space.labels import object_label, one_line
 from tunesmith.space.parse import Parser
 from tunesmith.space.tags import MAX_DEPTH, plain_scalar
-from tunesmith.space.tree import Draft, Draw, Pending
+from tunesmith.space.tree import Draft, Draw, Path, Pending
 
 #: How many sample_from functions may return one another before it must be a mistake.
 MAX_RETURNS = 20
@@ -37,6 +37,8 @@ class Resolver:
         self._seed = seed
         self._index = index
         self._view = SpecView(config, self)
+        #: The leaves whose functions have read a value of the config.
+        self.readers: set[Path] = set()
         #: The values whose functions are running, each waiting for the next.
         self._waiting: list[Pending] = []
         #: The first error, kept in case a user's bare `except:` swallows it on its way.
@@ -68,6 +70,11 @@ class Resolver:
                 assert isinstance(sealed, dict)
                 return sealed
         return self._config
+
+    def note_reading(self) -> None:
+        """The function that runs at present reads the config."""
+        if self._waiting:
+            self.readers.add(self._waiting[-1].leaf.path)
 
     def is_running(self, value: Any) -> bool:
         """Whether this is the place of the value whose function runs at present."""
@@ -125,8 +132,8 @@ class Resolver:
             return result
         if pending.depth >= MAX_RETURNS:
             raise SpaceError(f"it returned a space within a space more than {MAX_RETURNS} times over")
-        rng = generator(self._seed, f"sample_from/{pending.leaf.name}/{pending.depth}", self._index)
-        draw = Draw(rng, {}, self._draw.pending, pending.depth + 1)
+        purpose = f"sample_from/{pending.leaf.name}/{pending.depth}"
+        draw = Draw(lambda: generator(self._seed, purpose, self._index), {}, self._draw.pending, pending.depth + 1)
         return node.build(draw)
 
     def _unwrapped(self, value: Any, depth: int = 0) -> Any:
@@ -223,6 +230,7 @@ class ListView(Sequence[Any]):
 
 def _seen(value: Any, resolver: Resolver) -> Any:
     """A value of the config as a function may see it."""
+    resolver.note_reading()
     if type(value) is Pending:
         value = resolver.force(value)
     if type(value) is dict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,10 +11,20 @@ from tunesmith.errors import SpaceError
 from tunesmith.rng import generator
 from tunesmith.space.base import Domain, canonical_json
 from tunesmith.space.categorical import Categorical, GridSearch, describe_value
+from tunesmith.space.constraints import (
+    MAX_DRAWS,
+    Constraint,
+    broken_constraint,
+    check_constraints,
+    never_met,
+    parse_constraints,
+    redrawn,
+)
 from tunesmith.space.identity import identity_key
 from tunesmith.space.labels import object_label
 from tunesmith.space.parse import Parser
 from tunesmith.space.resolve import Resolver
+from tunesmith.space.source import source_text
 from tunesmith.space.tags import is_native, plain_scalar
 from tunesmith.space.tree import Draw, Leaf, Path, path_name, product
 
@@ -27,11 +37,14 @@ class Space:
     A function or class as a value is a constant; `sample_from` marks a function to be called.
     """
 
-    def __init__(self, tree: dict[Any, Any]) -> None:
+    def __init__(self, tree: dict[Any, Any], constraints: Sequence[Constraint] = ()) -> None:
         """Check the dict.
 
+        Args:
+            constraints: each is called with a config and returns whether it is allowed: `lambda c: c["a"] < c["b"]`.
         Raises: SpaceError naming the leaf that is wrong.
         """
+        self._constraints = parse_constraints(constraints)
         parser = Parser()
         self._root = parser.parse_space(tree)
         self._leaves = tuple(parser.leaves)
@@ -45,7 +58,12 @@ class Space:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Rebuilt from the dict: indices by identity do not travel."""
-        return (Space, (self.tree,))
+        return (Space, (self.tree, self._constraints))
+
+    @property
+    def has_constraints(self) -> bool:
+        """Whether some configs of its domains are not allowed."""
+        return bool(self._constraints)
 
     @property
     def tree(self) -> dict[Any, Any]:
@@ -98,34 +116,62 @@ class Space:
         """
         if index < 0:
             raise SpaceError(f"samples are counted from 0, saw index {index}.")
-        return self._build(self.grid_point(index % self._n_grid) if self._grids else {}, seed=seed, index=index)
+        return self.draw(seed, index)[0]
+
+    def draw(self, seed: int, index: int) -> tuple[dict[Any, Any], frozenset[Path]]:
+        """The config of `sample`, and the `sample_from` leaves whose functions read other values to make theirs."""
+        fixed = self.grid_point(index % self._n_grid) if self._grids else {}
+        for attempt in range(MAX_DRAWS):
+            config, readers = self._build(fixed, seed=redrawn(seed, attempt), index=index)
+            if not self._constraints or broken_constraint(self._constraints, config) is None:
+                return config, readers
+        raise never_met(self._constraints, config, fixed)
 
     def assemble(self, values: Mapping[Path, Any], *, seed: int, index: int) -> dict[Any, Any]:
         """The config in which the given leaves take the given values, the other active ones are drawn as in `sample`.
 
         Args:
             values: by path; an option as it was written, as `Choice.decode` and `Space.values` give it.
-        Raises: SpaceError if a path is no leaf or a value lies outside its domain.
+        Raises: SpaceError if a path is no leaf, a value lies outside its domain, or the config breaks a constraint.
         """
+        self._check_values(values)
+        config, _ = self._build(values, seed=seed, index=index)
+        check_constraints(self._constraints, config)
+        return config
+
+    def allows(self, values: Mapping[Path, Any], *, seed: int, index: int) -> bool:
+        """Whether `assemble` would give a config that meets the constraints.
+
+        Raises: SpaceError as `assemble` does for other reasons, or if a constraint itself fails.
+        """
+        self._check_values(values)
+        config, _ = self._build(values, seed=seed, index=index)
+        return broken_constraint(self._constraints, config) is None
+
+    def _check_values(self, values: Mapping[Path, Any]) -> None:
         for path, value in values.items():
             leaf = self._by_path.get(path)
             if leaf is None:
                 raise SpaceError(f"{path_name(path)!r} is no leaf of the space. Use the paths in Space.leaves.")
             if not leaf.domain.contains(value):
                 raise SpaceError(f"{leaf.name!r} cannot be {object_label(value)}; expected a value of {leaf.domain}.")
-        return self._build(values, seed=seed, index=index)
 
-    def _build(self, fixed: Mapping[Path, Any], *, seed: int, index: int) -> dict[Any, Any]:
-        draw = Draw(generator(seed, "space", index), fixed)
+    def _build(self, fixed: Mapping[Path, Any], *, seed: int, index: int) -> tuple[dict[Any, Any], frozenset[Path]]:
+        draw = Draw(lambda: generator(seed, "space", index), fixed)
         config: dict[Any, Any] = self._root.build(draw)
-        return Resolver(config, draw, seed=seed, index=index).resolve() if draw.pending else config
+        if not draw.pending:
+            return config, frozenset()
+        resolver = Resolver(config, draw, seed=seed, index=index)
+        return resolver.resolve(), frozenset(resolver.readers)
 
     def check(self, config: Any) -> None:
         """Accept a config that could have been drawn; sample_from leaves accept anything.
 
-        Raises: SpaceError naming the field: outside its domain, of another type, missing, or not in the space.
+        Raises: SpaceError naming the field: outside its domain, of another type, missing, or not in the space; or the
+            constraint that it breaks.
         """
         self.values(config)
+        check_constraints(self._constraints, config)
 
     def values(self, config: Any) -> dict[Path, Any]:
         """What each active leaf took, in the order of the space; an option as it was written.
@@ -150,7 +196,9 @@ class Space:
 
         Equal for equal spaces in every run and, where sources are at hand, for equal `sample_from` functions.
         """
-        return {"tree": describe_value(self.tree), "grids": [path_name(path) for path, _ in self._grids]}
+        facts = {"tree": describe_value(self.tree), "grids": [path_name(path) for path, _ in self._grids]}
+        constraints = [source_text(constraint) for constraint in self._constraints]
+        return {**facts, "constraints": constraints} if constraints else facts
 
     @cached_property
     def fingerprint(self) -> str:

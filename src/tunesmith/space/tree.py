@@ -66,12 +66,20 @@ class Draft(list[Any]):
 class Draw:
     """One config in the making."""
 
-    rng: np.random.Generator
+    make_rng: Callable[[], np.random.Generator]
     fixed: Mapping[Path, Any]
     #: Every sample_from value met so far, in the order of the tree; resolved or not.
     pending: list[Pending] = field(default_factory=list)
     #: How many sample_from functions returned each other so far.
     depth: int = 0
+    _rng: np.random.Generator | None = None
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The generator, made when the first value is drawn: many configs are given whole."""
+        if self._rng is None:
+            self._rng = self.make_rng()
+        return self._rng
 
 
 class Node(Protocol):
