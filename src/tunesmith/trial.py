@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
@@ -32,11 +33,27 @@ class Mode(StrEnum):
         return value if self is Mode.MIN else -value
 
 
+class MetricConstraint(msgspec.Struct, frozen=True):
+    """A bound that a reported metric has to keep for its trial to count as a solution: `latency <= 20`."""
+
+    metric: str
+    is_upper: bool  #: whether the bound is the largest value allowed; else the smallest
+    bound: float
+
+    def excess(self, value: float) -> float:
+        """By how much the value breaks the bound; 0 or less where it keeps it."""
+        return value - self.bound if self.is_upper else self.bound - value
+
+    def __str__(self) -> str:
+        return f"{self.metric} {'<=' if self.is_upper else '>='} {self.bound:g}"
+
+
 class Objective(msgspec.Struct, frozen=True):
     """What is optimised: one metric and mode each, at least one; several objectives are no special case."""
 
     metrics: tuple[str, ...]
     modes: tuple[Mode, ...]
+    constraints: tuple[MetricConstraint, ...] = ()
 
     @property
     def metric(self) -> str:
@@ -49,12 +66,20 @@ class Objective(msgspec.Struct, frozen=True):
         return self.modes[0]
 
 
-def parse_objective(metric: str | Sequence[str] | None, mode: str | Sequence[str] | None) -> Objective | None:
+def parse_objective(
+    metric: str | Sequence[str] | None,
+    mode: str | Sequence[str] | None,
+    constraints: Mapping[str, str] | None = None,
+) -> Objective | None:
     """The objective in a user's words, or None where neither was given.
 
-    Raises: ConfigError if only one of the two was given, they differ in number, or a mode is not "min" or "max".
+    Args: constraints: bounds of metrics, `{"latency": "<= 20"}`.
+    Raises: ConfigError if only one of metric and mode was given, they differ in number, a mode is not "min" or "max",
+        or a constraint is no bound.
     """
     if metric is None and mode is None:
+        if constraints:
+            raise ConfigError("constraints bound the metrics of an objective. Give metric and mode too.")
         return None
     if metric is None or mode is None:
         raise ConfigError(f"metric is {metric!r} and mode is {mode!r}. Give both, or neither.")
@@ -67,7 +92,23 @@ def parse_objective(metric: str | Sequence[str] | None, mode: str | Sequence[str
     for name in modes:
         if name not in ("min", "max"):
             raise ConfigError(f"mode is {name!r}. Give 'min' or 'max'.")
-    return Objective(metrics=metrics, modes=tuple(Mode(name) for name in modes))
+    bounds = tuple(_parse_constraint(name, words) for name, words in (constraints or {}).items())
+    return Objective(metrics=metrics, modes=tuple(Mode(name) for name in modes), constraints=bounds)
+
+
+_BOUND = re.compile(r"\s*(<=|>=|<|>)\s*([^\s]+)\s*")
+
+
+def _parse_constraint(metric: Any, words: Any) -> MetricConstraint:
+    """Strict and weak bounds are taken alike: metrics are floats."""
+    found = _BOUND.fullmatch(words) if isinstance(words, str) else None
+    try:
+        bound = math.nan if found is None else float(found[2])
+    except ValueError:
+        bound = math.nan
+    if found is None or not isinstance(metric, str) or not math.isfinite(bound):
+        raise ConfigError(f'The constraint on {metric!r} is {words!r}. Give a bound: {{"latency": "<= 20"}}.')
+    return MetricConstraint(metric, is_upper=found[1].startswith("<"), bound=bound)
 
 
 def _several(given: Any) -> tuple[Any, ...]:

@@ -32,6 +32,7 @@ class Observations:
 
     rows: Array  #: of the trials with a finite objective that are over; shape (n, d)
     losses: Array  #: their objectives, one column a metric; shape (n, m)
+    excesses: Array  #: by how much each breaks each constraint of the objective, 0 or less if kept; shape (n, k)
     steps: NDArray[np.int64]  #: how far each was trained; shape (n,)
     failed: Array  #: rows of those that failed, were refused, or ended without a finite objective; shape (n_failed, d)
     open: Array  #: rows of those that may still end in a result; shape (n_open, d)
@@ -41,6 +42,11 @@ class Observations:
     def n(self) -> int:
         """How many results there are."""
         return len(self.rows)
+
+    @property
+    def is_feasible(self) -> NDArray[np.bool_]:
+        """Which results keep every constraint; shape (n,)."""
+        return np.asarray((self.excesses <= 0.0).all(axis=1))
 
     @property
     def loss(self) -> Array:
@@ -68,6 +74,7 @@ class ObservationReader:
         objective = history.objective
         kinds = np.empty(len(history.trials), np.int8)
         losses: list[tuple[float, ...]] = []
+        excesses: list[list[float]] = []
         steps: list[int] = []
         for i, trial in enumerate(history.trials):
             kinds[i] = kind = _kind(trial) if self._is_inside[i] else _NOTHING
@@ -77,12 +84,14 @@ class ObservationReader:
                     kinds[i] = _FAILED
                 else:
                     losses.append(loss)
+                    excesses.append(_excesses(trial, objective))
                     steps.append(trial.step)
         rows = self._rows[: len(kinds)]
         m = 1 if objective is None else len(objective.metrics)
         return Observations(
             rows=rows[kinds == _OVER],
             losses=np.array(losses, float).reshape(-1, m),
+            excesses=np.array(excesses, float).reshape(len(losses), -1 if losses else 0),
             steps=np.array(steps, np.int64),
             failed=rows[kinds == _FAILED],
             open=rows[kinds == _IS_OPEN],
@@ -136,3 +145,13 @@ def _losses(trial: Trial, objective: Objective | None) -> tuple[float, ...] | No
         if value is not None and math.isfinite(value)
     ]
     return tuple(losses) if len(losses) == len(values) else None
+
+
+def _excesses(trial: Trial, objective: Objective | None) -> list[float]:
+    """By how much the last report breaks each constraint; infinite where it lacks the metric."""
+    found = []
+    for constraint in objective.constraints if objective is not None else ():
+        value = metric_value(trial.metrics or {}, trial.step, trial.time_total_s, constraint.metric)
+        excess = math.inf if value is None else constraint.excess(value)
+        found.append(math.inf if math.isnan(excess) else excess)
+    return found

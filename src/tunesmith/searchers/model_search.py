@@ -192,6 +192,7 @@ class _Cache:
             observations,
             rows=np.concatenate([rows, observations.rows]),
             losses=np.concatenate([losses, observations.losses]),
+            excesses=np.concatenate([np.zeros((len(rows), observations.excesses.shape[1])), observations.excesses]),
             steps=np.concatenate([np.zeros(len(rows), np.int64), observations.steps]),
             indices=np.concatenate([np.full(len(rows), -1), observations.indices]),
         )
