@@ -73,7 +73,7 @@ def test_an_inline_experiment_may_run_more_trials_at_a_time_elsewhere(tmp_path: 
     [
         ({"stop": {"training_iteration": 2}}, "stop", r"stop= \(DictStopper\).*stop=None"),
         ({"stop": lambda trial_id, result: False}, "stop", r"stop= \(FunctionStopper\)"),
-        ({"search_alg": "grid"}, "search_alg", r"search_alg= \(GridSearch\).*search_alg='random'"),
+        ({"search_alg": "grid"}, "search_alg", r"search_alg= \(GridSearch\).*search_alg='auto'"),
         ({"search_alg": RandomSearch([{"x": 0.5}])}, "search_alg", r"\(RandomSearch with points_to_evaluate\)"),
         ({"scheduler": "asha"}, "scheduler", r"\(AsyncHyperBandScheduler\).*scheduler='fifo'"),
     ],

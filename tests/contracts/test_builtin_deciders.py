@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tunesmith.schedulers import SCHEDULERS, ASHAScheduler, FIFOScheduler
-from tunesmith.searchers import SEARCHERS, GPSearch, GridSearch, RandomSearch, searcher_class
+from tunesmith.searchers import SEARCHERS, AutoSearch, GPSearch, GridSearch, RandomSearch, searcher_class
 from tunesmith.space import grid_search, uniform
 from tunesmith.stoppers import (
     CombinedStopper,
@@ -19,7 +19,7 @@ from tunesmith.stoppers import (
 )
 from tunesmith.testing import SchedulerContract, SearcherContract, StopperContract
 
-SEARCHERS_HERE = {RandomSearch, GridSearch, GPSearch}
+SEARCHERS_HERE = {RandomSearch, GridSearch, AutoSearch, GPSearch}
 SCHEDULERS_HERE = {FIFOScheduler, ASHAScheduler}
 
 
@@ -31,6 +31,11 @@ def test_no_builtin_is_missing_here():
 class TestRandomSearch(SearcherContract):
     def make(self):
         return RandomSearch()
+
+
+class TestAutoSearch(SearcherContract):
+    def make(self):
+        return AutoSearch()
 
 
 class TestGPSearch(SearcherContract):

@@ -223,6 +223,20 @@ class ExperimentAnalysis:
         trial = self.best_trial
         return None if trial is None else frames.results_frame(self.reader, trial.index)
 
+    def observations(self, metric: str | None = None, mode: str | None = None) -> list[tuple[dict[str, Any], float]]:
+        """Config and best finite value of every trial that is over and did not fail: what a `warm_start` takes.
+
+        Raises: ConfigError if no metric and mode are known.
+        """
+        name, which = self._objective(metric, mode)
+        found = scores(self.reader, name, mode=which, scope=Scope.ALL)
+        ended = (TrialStatus.COMPLETED, TrialStatus.STOPPED)
+        return [
+            (trial.config, found[trial.index])
+            for trial in self.trials
+            if trial.state in ended and math.isfinite(found.get(trial.index, math.nan))
+        ]
+
     # ------------------------------------------------------------ tables
 
     def dataframe(self, metric: str | None = None, mode: str | None = None) -> pd.DataFrame:

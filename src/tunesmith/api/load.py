@@ -15,11 +15,11 @@ from tunesmith.spec import ExperimentSpec
 from tunesmith.stores import DATABASE_NAME, open_reader
 from tunesmith.trial import Mode
 
-#: What only code can give again, by argument: where the spec names it, what it is by default, how to go on without.
+#: What only code can give again, by argument: where the spec names it, what needs no argument, how to go on without.
 _NOT_STORED = {
-    "scheduler": ("scheduler_name", "FIFOScheduler", "scheduler='fifo'"),
-    "search_alg": ("searcher_name", "RandomSearch", "search_alg='random'"),
-    "stop": ("stopper_name", "", "stop=None"),
+    "scheduler": ("scheduler_name", ("", "FIFOScheduler"), "scheduler='fifo'"),
+    "search_alg": ("searcher_name", ("", "AutoSearch", "RandomSearch"), "search_alg='auto'"),
+    "stop": ("stopper_name", ("",), "stop=None"),
 }
 _PLACES = ("name", "storage_path", "local_dir")
 
@@ -41,9 +41,9 @@ class LoadedExperiment(ExperimentAnalysis):
         """
         self._check_place(run_arguments)
         spec = self.reader.spec
-        for argument, (field, default, without) in _NOT_STORED.items():
+        for argument, (field, defaults, without) in _NOT_STORED.items():
             name = getattr(spec, field)
-            if name not in ("", default) and argument not in run_arguments:
+            if name not in defaults and argument not in run_arguments:
                 raise ConfigError(
                     f"The experiment was run with {argument}= ({name}), which is not stored. "
                     f"Give {argument}= as before, or {without} to go on without it."
@@ -73,6 +73,7 @@ def _facts(spec: ExperimentSpec) -> dict[str, Any]:
     policy = spec.checkpoint_policy
     score = policy.score_metric
     return {
+        "search_alg": "random" if spec.searcher_name == "RandomSearch" else "auto",
         "num_samples": -1 if spec.n_trials is None else -(-spec.n_trials // count_grid_points(spec.space)),
         "resources_per_trial": spec.resources,
         "max_concurrent_trials": spec.max_concurrent_trials,

@@ -11,14 +11,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tunesmith.api.searching import make_searcher
 from tunesmith.api.source import source_digest
 from tunesmith.errors import ConfigError
 from tunesmith.protocols import Executor, Scheduler, Searcher, Stopper
 from tunesmith.resources import parse_resources
 from tunesmith.rng import new_seed
 from tunesmith.schedulers import FIFOScheduler, create_scheduler
-from tunesmith.searchers import RandomSearch, create_searcher
 from tunesmith.space import Space
+from tunesmith.space.constraints import parse_constraints
 from tunesmith.spec import CheckpointPolicy, ExperimentSpec, NanPolicy, check_number, check_spec
 from tunesmith.stoppers import NoopStopper, parse_stop
 from tunesmith.trial import Mode, Objective, parse_objective
@@ -53,6 +54,9 @@ def make_plan(
     max_total_steps: int | None,
     resources_per_trial: Any,
     search_alg: str | Searcher | None,
+    points_to_evaluate: Sequence[Mapping[str, Any]] | None,
+    warm_start: Any,
+    parameter_constraints: Any,
     scheduler: str | Scheduler | None,
     keep_checkpoints_num: int | None,
     checkpoint_score_attr: str | None,
@@ -71,11 +75,12 @@ def make_plan(
     check_trainable(trainable)
     n_samples = None if num_samples == -1 else check_number("num_samples", num_samples)
     seed = new_seed() if seed is None else check_number("seed", seed)
-    space = Space(dict(config) if isinstance(config, Mapping) else {} if config is None else config)
-    searcher = _searcher(search_alg)
-    _look_ahead(space, searcher, n_samples, seed=seed)
+    tree = dict(config) if isinstance(config, Mapping) else {} if config is None else config
+    space = Space(tree, parse_constraints(parameter_constraints))
     bound = create_scheduler(scheduler) if isinstance(scheduler, str) else scheduler or FIFOScheduler()
     objective = bound.bind(_objective(metric, mode, bound))
+    searcher = make_searcher(search_alg, space, objective, points_to_evaluate=points_to_evaluate, warm_start=warm_start)
+    _look_ahead(space, searcher, n_samples, seed=seed)
     stopper = parse_stop(stop)
     spec = ExperimentSpec(
         experiment_id=uuid.uuid4().hex,
@@ -121,12 +126,6 @@ def _searcher_name(searcher: Searcher) -> str:
     points = getattr(searcher, "points", None)
     has_points = points is not None and len(points) > 0
     return f"{type(searcher).__name__}{' with points_to_evaluate' if has_points else ''}"
-
-
-def _searcher(search_alg: str | Searcher | None) -> Searcher:
-    if search_alg is None:
-        return RandomSearch()
-    return create_searcher(search_alg) if isinstance(search_alg, str) else search_alg
 
 
 def _objective(

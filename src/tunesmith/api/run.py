@@ -64,6 +64,9 @@ def run(
     verbose: int = 2,
     progress_reporter: ProgressReporter | None = None,
     *,
+    points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
+    warm_start: Any = None,
+    parameter_constraints: Any = (),
     max_failures: int = 0,
     fail_fast: bool | str = False,
     resume: bool | str = False,
@@ -94,6 +97,10 @@ def run(
         config: the search space.
         resources_per_trial: {"cpu": 2, "gpu": 0.5, "license": 1}; one CPU by default.
         num_samples: samples in total, also after a resume; each is a whole grid where there is one. -1: endless.
+        search_alg: "auto" (the default) learns from the results; "random", "grid", "gp", ... or a Searcher.
+        points_to_evaluate: configs to try first, such as the defaults; what one leaves out is drawn.
+        warm_start: earlier experiments (results or folders; spaces may differ), or lists of (config, value).
+        parameter_constraints: functions of a config that say whether it is allowed: `lambda c: c["a"] < c["b"]`.
         local_dir, storage_path: where experiments lie; ~/tunesmith_results, or the variable TUNESMITH_RESULTS.
         verbose: 0 silent, 1 progress and summary, 2 and a line per trial, 3 and a line per result.
         max_failures: further attempts of a trial that failed; -1 is endless.
@@ -128,6 +135,9 @@ def run(
         max_total_steps=max_total_steps,
         resources_per_trial=resources_per_trial,
         search_alg=search_alg,
+        points_to_evaluate=points_to_evaluate,
+        warm_start=warm_start,
+        parameter_constraints=parameter_constraints,
         scheduler=scheduler,
         keep_checkpoints_num=keep_checkpoints_num,
         checkpoint_score_attr=checkpoint_score_attr,

@@ -16,20 +16,31 @@ from tunesmith.searchers.grid_search import GridSearch
 from tunesmith.searchers.random_search import BasicVariantGenerator, RandomSearch
 
 if TYPE_CHECKING:
+    from tunesmith.searchers.auto_search import AutoSearch
     from tunesmith.searchers.gp_search import GPSearch
 
-__all__ = ["SEARCHERS", "BasicVariantGenerator", "GPSearch", "GridSearch", "RandomSearch", "create_searcher"]
+__all__ = [
+    "SEARCHERS",
+    "AutoSearch",
+    "BasicVariantGenerator",
+    "GPSearch",
+    "GridSearch",
+    "RandomSearch",
+    "create_searcher",
+]
 
 #: What `search_alg="..."` may say, and the class; "variant_generator" is Ray Tune's word.
 SEARCHERS: dict[str, str] = {
     "random": "RandomSearch",
     "variant_generator": "RandomSearch",
     "grid": "GridSearch",
+    "auto": "AutoSearch",
     "gp": "GPSearch",
 }
 
 #: The file of each class that is imported when it is asked for.
 _FILES: dict[str, str] = {
+    "AutoSearch": "auto_search",
     "GPSearch": "gp_search",
 }
 

@@ -39,6 +39,11 @@ class GivenPoints:
         )
         self._points: tuple[dict[str, Any], ...] = tuple(dict(point) for point in given[len(known) :])
 
+    @property
+    def to_try(self) -> Sequence[Mapping[str, Any]]:
+        """The points that are still to be tried."""
+        return self._points
+
     def __len__(self) -> int:
         """How many points are still to be tried."""
         return len(self._points)

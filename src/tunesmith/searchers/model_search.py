@@ -226,7 +226,7 @@ def new_rows(task: Task, rows: Array, rng: np.random.Generator) -> Array:
 
 
 def _anything_new(task: Task, rng: np.random.Generator) -> tuple[Array, str] | None:
-    """A random row that was not proposed yet; where a grid asks for one and there is none, a repetition."""
+    """A random row that was not proposed yet; where there is none, a repetition for a grid or an opaque space."""
     n_points = task.cube.n_points
     if n_points is not None and n_points <= _N_LAST_TRIES:
         rows = new_rows(task, task.cube.enumerate(), rng)
@@ -234,10 +234,10 @@ def _anything_new(task: Task, rng: np.random.Generator) -> tuple[Array, str] | N
         rows = new_rows(task, task.cube.sample(rng, _N_LAST_TRIES), rng)
     if len(rows):
         return rows[int(rng.integers(len(rows)))], "drawn at random: the model found nothing new"
-    if task.fixed:
+    if task.fixed or n_points is None:
         rows, is_allowed = task.cube.settle(_fixed(task, rng), index=task.index)
         if is_allowed[0]:
-            return rows[0], "a repetition: every config at this point of the grid was tried"
+            return rows[0], "a repetition: nothing new was found"
     return None
 
 

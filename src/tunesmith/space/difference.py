@@ -23,6 +23,10 @@ def space_difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     if old["grids"] != new["grids"] and sorted(old["grids"]) == sorted(new["grids"]):
         orders = [", ".join(grids) for grids in (old["grids"], new["grids"])]
         sentences.append(f"the order of the grid_search leaves was {orders[0]}, is {orders[1]}")
+    constraints = [old.get("constraints", []), new.get("constraints", [])]
+    if constraints[0] != constraints[1]:
+        texts = [one_line("; ".join(sources), MAX_LABEL) or "none" for sources in constraints]
+        sentences.append(f"the constraints between parameters were {texts[0]}, are {texts[1]}")
     return [sentence for sentence in sentences if sentence]
 
 
