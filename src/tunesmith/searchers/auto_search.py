@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.events import Suggestion
-from tunesmith.models.cube import Cube
 from tunesmith.protocols import Exhausted, History, Searcher, Wait
 from tunesmith.searchers.gp_search import GPSearch
 from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer
