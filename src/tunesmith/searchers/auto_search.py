@@ -30,8 +30,8 @@ class AutoSearch(ModelSearch):
             return RandomSearch(self.points.to_try).suggest(history, rng, n)
         return super().suggest(history, rng, n)
 
-    def _fit(self, knowledge: Knowledge, rng: np.random.Generator) -> Proposer:
-        return GPSearch()._fit(knowledge, rng)
+    def fit(self, knowledge: Knowledge, rng: np.random.Generator) -> Proposer:
+        return GPSearch().fit(knowledge, rng)
 
 
 def why_random(space: Space, objective: Objective | None) -> str | None:

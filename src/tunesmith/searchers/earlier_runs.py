@@ -10,6 +10,8 @@ import numpy as np
 
 from tunesmith.errors import SpaceError
 from tunesmith.models.cube import Cube
+from tunesmith.models.gaussian_process import GaussianProcess, fit_theta
+from tunesmith.models.warp import warp_losses
 from tunesmith.searchers.given_points import completed_config
 from tunesmith.space import Space
 from tunesmith.trial import Objective
@@ -79,3 +81,35 @@ def _matching(space: Space, config: Mapping[str, Any], *, seed: int) -> dict[str
             continue
         fitting[name] = value
     return fitting
+
+
+class EarlierTrend:
+    """What earlier runs say about the new losses: the mean of a model of each, as far as it agrees with the results.
+
+    The weight is the slope of the new warped losses over the earlier models' mean, from 0 (no relation) to 1, drawn
+    towards 0 while results are few. What is left is for the new model: stacked residuals, as in Golovin et al. 2017
+    (Google Vizier), section 3.3.
+    """
+
+    def __init__(self, cube: Cube, earlier: Sequence[tuple[Array, Array]], rows: Array, y: Array) -> None:
+        """Args: earlier: rows and losses of each run; rows, y: the new results, y standardised."""
+        self._models = [_model(cube, *run) for run in earlier]
+        known = self._means(rows)
+        spread = float(np.var(known))
+        slope = float(np.cov(known, y, bias=True)[0, 1]) / spread if len(y) > 1 and spread > 0.0 else 0.0
+        self.weight = min(max(slope, 0.0), 1.0) * len(y) / (len(y) + _N_DOUBT)
+
+    def predict(self, rows: Array) -> Array:
+        """The trend at the rows; shape (n,)."""
+        return np.asarray(self.weight * self._means(rows)) if self.weight > 0.0 else np.zeros(len(rows))
+
+    def _means(self, rows: Array) -> Array:
+        return np.asarray(np.mean([model.predict(rows)[0] for model in self._models], axis=0))
+
+
+_N_DOUBT = 3.0  #: with so many results the agreement is believed by half
+
+
+def _model(cube: Cube, rows: Array, losses: Array) -> GaussianProcess:
+    y = warp_losses(losses)
+    return GaussianProcess(cube, rows, y, fit_theta(cube, rows, y))

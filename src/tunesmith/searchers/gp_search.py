@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tunesmith.errors import ConfigError
 from tunesmith.models.acquisition import log_expected_improvement, optimism
 from tunesmith.models.candidates import CandidateSearch
+from tunesmith.models.cube import Cube
 from tunesmith.models.gaussian_process import GaussianProcess, fit_theta
 from tunesmith.models.success import SuccessModel
 from tunesmith.models.warp import warp_losses
+from tunesmith.searchers.earlier_runs import EarlierRuns, EarlierTrend
 from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer, Task
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 _N_SD = 1.8  #: of the optimism; Song et al. 2024 (arXiv 2408.11527)
 _PRIOR_STRENGTH = 10.0  #: beta of Hvarfner et al. 2022 (arXiv 2204.11051)
 _N_AROUND = 8  #: good rows whose neighbours are tried
+_REFIT_GROWTH = 1.08  #: beyond _N_ALWAYS_REFIT results, hyperparameters are fitted when there are so many times more
+_N_ALWAYS_REFIT = 100
 
 
 class GPSearch(ModelSearch):
@@ -33,35 +38,97 @@ class GPSearch(ModelSearch):
     Ament et al. 2023 (arXiv 2310.20708); priors of the length scales: Hvarfner et al. 2024 (arXiv 2402.02229).
     """
 
-    def _fit(self, knowledge: Knowledge, rng: np.random.Generator) -> Proposer:
-        return GPProposer(knowledge)
+    def __init__(
+        self,
+        *,
+        points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
+        evaluated_rewards: Sequence[float] | None = None,
+        priors: Mapping[str, Any] | None = None,
+        warm_start: EarlierRuns | None = None,
+        n_initial: int | None = None,
+        repeats: float = 0.0,
+    ) -> None:
+        """Args:
+            repeats: share of the trials that repeat the config with the best posterior mean, up to three times each, so
+                that a noisy objective's luckiest result is not taken for its best config; 0.1 serves.
+        Raises: ConfigError.
+        """
+        super().__init__(
+            points_to_evaluate=points_to_evaluate,
+            evaluated_rewards=evaluated_rewards,
+            priors=priors,
+            warm_start=warm_start,
+            n_initial=n_initial,
+        )
+        if isinstance(repeats, bool) or not isinstance(repeats, int | float) or not 0.0 <= repeats < 1.0:
+            raise ConfigError(f"repeats is {repeats!r}. Give a share of the trials, from 0 up to 1.")
+        self._repeats = float(repeats)
+        self._hyperparameters = Hyperparameters()
+
+    def fit(self, knowledge: Knowledge, rng: np.random.Generator) -> Proposer:
+        """See ModelSearch."""
+        return GPProposer(knowledge, self._hyperparameters, repeats=self._repeats)
+
+
+class Hyperparameters:
+    """The fitted hyperparameters of a growing history: always those that its first results give.
+
+    Up to 100 results all count; beyond, as many as the last step of a growth by 8 %, so that most suggestions need no
+    fit. A function of the observations, whoever asked before.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Array] = {}
+
+    def fit(self, cube: Cube, rows: Array, losses: Array) -> Array:
+        """Hyperparameters for these observations; shape (d + 2,)."""
+        n = len(rows)
+        if n > _N_ALWAYS_REFIT:
+            n_steps = int(np.log(n / _N_ALWAYS_REFIT) / np.log(_REFIT_GROWTH))
+            n = min(n, int(_N_ALWAYS_REFIT * _REFIT_GROWTH**n_steps))
+        key = rows[:n].tobytes() + losses[:n].tobytes()
+        if key not in self._known:
+            self._known = {key: fit_theta(cube, rows[:n], warp_losses(losses[:n]))}
+        return self._known[key]
 
 
 class GPProposer(Proposer):
     """The posterior of one history."""
 
-    def __init__(self, knowledge: Knowledge) -> None:
-        observations = knowledge.observations
-        self._beliefs = knowledge.beliefs
+    def __init__(self, knowledge: Knowledge, hyperparameters: Hyperparameters, *, repeats: float = 0.0) -> None:
+        observations, cube = knowledge.observations, knowledge.cube
+        self._beliefs, self._repeats = knowledge.beliefs, repeats
         y = warp_losses(observations.loss)
-        theta = fit_theta(knowledge.cube, observations.rows, y)
-        self._model = GaussianProcess(knowledge.cube, observations.rows, y, theta)
+        self._trend = EarlierTrend(cube, knowledge.earlier, observations.rows, y) if knowledge.earlier else None
+        if self._trend is not None:
+            y = y - self._trend.predict(observations.rows)
+        theta = hyperparameters.fit(cube, observations.rows, observations.loss)
+        self._model = GaussianProcess(cube, observations.rows, y, theta)
         self._model.condition(observations.open)
-        means, _ = self._model.predict(observations.rows)
-        self._best = float(means.min())
-        self._around = observations.rows[np.argsort(means, kind="stable")[:_N_AROUND]]
+        self.means, self.sds = self.predict(observations.rows)
+        self._best = float(self.means.min())
+        self._around = observations.rows[np.argsort(self.means, kind="stable")[:_N_AROUND]]
         self._n_conditioned = 0
         self._success: SuccessModel | None = None
         if len(observations.failed):
-            self._success = SuccessModel(knowledge.cube, observations.rows, observations.failed)
+            self._success = SuccessModel(cube, observations.rows, observations.failed)
+
+    def predict(self, rows: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation of the warped loss at the rows; shape (n,) each."""
+        mean, sd = self._model.predict(rows)
+        return (mean, sd) if self._trend is None else (mean + self._trend.predict(rows), sd)
 
     def propose(self, task: Task, rng: np.random.Generator) -> tuple[Array, str] | None:
         """See Proposer."""
+        if (again := self._repetition(task)) is not None:
+            return again, "a repetition of the config with the best posterior mean"
         self._model.condition(task.proposed[self._n_conditioned :])
         self._n_conditioned = len(task.proposed)
         is_optimistic = task.index % 2 == 0
         search = CandidateSearch(task.cube, index=task.index, fixed=task.fixed)
-        row = search.find(self._score(task, is_optimistic=is_optimistic), rng, around=self._around, excluded=task.taken)
+        row = search.find(
+            self._score(task, is_optimistic=is_optimistic), rng, around=self._around, excluded=task.taken
+        )
         if row is None:
             return None
         what = "the lowest confidence bound" if is_optimistic else "the largest expected improvement"
@@ -71,7 +138,7 @@ class GPProposer(Proposer):
         weight = _PRIOR_STRENGTH / max(task.observations.n, 1)
 
         def score(rows: Array) -> Array:
-            mean, sd = self._model.predict(rows)
+            mean, sd = self.predict(rows)
             found = log_expected_improvement(mean, sd, self._best)
             if is_optimistic:
                 found = optimism(mean, sd, _N_SD)
@@ -82,3 +149,18 @@ class GPProposer(Proposer):
             return found
 
         return score
+
+    def _repetition(self, task: Task) -> Array | None:
+        """The row to be tried again, None where it is no time for that."""
+        if self._repeats == 0.0 or task.fixed:
+            return None
+        rows, taken = task.observations.rows, task.taken
+        n_repeated = len(taken) - len(np.unique(np.nan_to_num(taken, nan=-9.0), axis=0))
+        if n_repeated + 1 > self._repeats * len(taken):
+            return None
+        best = rows[int(np.argmin(self.means))]
+        n_times = int(np.sum(np.all((taken == best) | (np.isnan(taken) & np.isnan(best)), axis=1)))
+        return best if n_times < _MAX_TIMES else None
+
+
+_MAX_TIMES = 3  #: that one config is tried

@@ -17,6 +17,7 @@ from tunesmith.models.cube import Cube
 from tunesmith.models.observations import ObservationReader, Observations
 from tunesmith.models.sobol import sobol_points
 from tunesmith.models.success import SuccessModel
+from tunesmith.models.threads import one_blas_thread
 from tunesmith.protocols import Exhausted, History, Wait
 from tunesmith.rng import generator
 from tunesmith.searchers.earlier_runs import EarlierRuns, portfolio
@@ -100,11 +101,15 @@ class ModelSearch(ABC):
         self._cache: _Cache | None = None
 
     @abstractmethod
-    def _fit(self, knowledge: Knowledge, rng: np.random.Generator) -> Proposer:
+    def fit(self, knowledge: Knowledge, rng: np.random.Generator) -> Proposer:
         """The model for what is known."""
 
     def suggest(self, history: History, rng: np.random.Generator, n: int) -> Sequence[Suggestion] | Exhausted | Wait:
         """See Searcher."""
+        with one_blas_thread():
+            return self._suggest(history, rng, n)
+
+    def _suggest(self, history: History, rng: np.random.Generator, n: int) -> Sequence[Suggestion] | Exhausted | Wait:
         cache = self._prepared(history)
         cube, observations = cache.cube, cache.read(history)
         proposed = np.empty((0, cube.d))
@@ -118,7 +123,7 @@ class ModelSearch(ABC):
                 answer = None
                 if self._is_modelled(task):
                     if proposer is None:
-                        proposer = self._fit(Knowledge(cube, observations, cache.beliefs, cache.earlier), rng)
+                        proposer = self.fit(Knowledge(cube, observations, cache.beliefs, cache.earlier), rng)
                     answer = proposer.propose(task, rng)
                 answer = answer or self._spread(task, cache.beliefs, history.seed) or _anything_new(task, rng)
                 if answer is None:
