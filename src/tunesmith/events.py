@@ -177,10 +177,12 @@ class Command(_Record, frozen=True):
 
 
 class Suggest(Command, frozen=True):
-    """Ask the searcher for up to `n` configs."""
+    """Ask the searcher for up to `n` configs; or random search, in place of one that is too slow."""
 
     request: int
     n: int
+    instead_of: int | None = None  #: the request that random search answers here; a later answer to it is dropped
+    reason: str | None = None  #: of such a one
 
 
 class StartAttempt(Command, frozen=True):
@@ -223,6 +225,7 @@ class ConcludeAttempt(Command, frozen=True):
     status: TrialStatus
     reason: str | None = None
     not_before: float | None = None  #: for PENDING: earliest start, on the experiment's clock
+    held_s: float | None = None  #: how long the attempt had its slot, by the same clock; None if no attempt is concluded
 
 
 class DeleteCheckpoint(Command, frozen=True):

@@ -29,10 +29,10 @@ from tunesmith.events import (
     SessionStarted,
     StartAttempt,
     StopAttempt,
-    Suggest,
     TrialReported,
     Verdict,
 )
+from tunesmith.experiment.asking import ConfigRequests
 from tunesmith.experiment.conclusion import Conclusion, conclude, conclude_as_told, status_at_end
 from tunesmith.experiment.ending import due_ending, ending_of_idleness
 from tunesmith.experiment.judgement import Judgement, judge_nan, judge_report, with_anonymous_metric
@@ -64,22 +64,25 @@ class Experiment:
         objective: Objective | None,
         scheduler: Scheduler,
         stopper: Stopper,
-        n_ahead: int = 0,
+        n_ahead: int | None = 0,
         begins_trials: bool = True,
     ) -> None:
         """Args:
-        n_ahead: how many configs to hold ready beyond the free slots; 0 for searchers that use results.
+        n_ahead: how many configs to hold ready beyond the free slots. None, for searchers that use results: only where
+            what they cost is more than a small share of what trials take, and then what becomes free meanwhile.
         begins_trials: if not, only trials that have begun before run, and none is asked for, in this session.
         """
         self.spec, self.space, self.objective = spec, space, objective
         self.scheduler, self.stopper = scheduler, stopper
         self.state = ExperimentState(spec, objective)
-        self._n_ahead, self._begins_trials = n_ahead, begins_trials
+        self._begins_trials = begins_trials
+        self._requests = ConfigRequests(n_ahead)
         self._silence = SilenceWatch(spec)
         limits_s = [limit for limit in (spec.time_budget_s, shortest_timeout_s(stopper)) if limit is not None]
         self.time_limit_s = min(limits_s, default=math.inf)  #: of each session
         self._out: list[Record] = []
         self._now = -math.inf  #: of the last pass
+        self._slot_since: dict[int, float] = {}  #: by trial: since when the running attempt has its slot
         self._started_at: float | None = None  #: on the experiment's clock; budgets count from here
 
     # ------------------------------------------------------------ what others ask
@@ -106,7 +109,7 @@ class Experiment:
         deadlines = [at for at in self.state.not_before.values() if at > self._now]
         if self._started_at is not None:
             deadlines.append(self._started_at + self.time_limit_s)
-        return min([*deadlines, self._silence.next_deadline()])
+        return min([*deadlines, self._silence.next_deadline(), self._requests.deadline])
 
     # ------------------------------------------------------------ replay and handle
 
@@ -130,7 +133,9 @@ class Experiment:
         self._check_ends(now)
         if self.state.ending is None:
             self._fill_slots(now)
-            self._ask_for_configs(now)
+            suggest = self._requests.due(self.state, now) if self._begins_trials else None
+            if suggest is not None:
+                self._record(suggest)
             self._finish_if_nothing_is_left(now)
         records, self._out = self._out, []
         return records
@@ -161,7 +166,7 @@ class Experiment:
         elif isinstance(event, ConfigsSuggested):
             # Nothing starts any more after the end; a resumed experiment asks anew.
             if event.request in state.requests and state.ending is None:
-                suggestions = event.suggestions[: state.requests[event.request]]
+                suggestions = event.suggestions[: state.requests[event.request].n]
                 self._record(replace(event, suggestions=suggestions))
         elif isinstance(event, InterruptRequested):
             self._record(event)
@@ -246,7 +251,7 @@ class Experiment:
             self._record(DeleteCheckpoint(event.trial, gone))
 
     def _conclude(self, index: int, conclusion: Conclusion) -> None:
-        started_from = self.state.in_use.get(index)
+        started_from, since = self.state.in_use.get(index), self._slot_since.pop(index, None)
         self._silence.forget(index)
         self._record(
             ConcludeAttempt(
@@ -255,6 +260,7 @@ class Experiment:
                 conclusion.status,
                 conclusion.reason,
                 conclusion.not_before,
+                None if since is None else self._now - since,
             )
         )
         if started_from is not None:
@@ -354,6 +360,7 @@ class Experiment:
             trial = self.state.trials[index]
             start = trial.checkpoint
             self._silence.note_start(index, now)
+            self._slot_since[index] = now
             self._record(
                 StartAttempt(
                     trial=index,
@@ -394,22 +401,3 @@ class Experiment:
             paused = ", ".join(map(str, sorted(self.state.paused))) or "none"
             raise TransitionError(f"The scheduler named trial {index} as a paused one; paused are {paused}.")
         return self.state.trials[index]
-
-    def _ask_for_configs(self, now: float) -> None:
-        """Ask the searcher for as many configs as free slots could take, and `n_ahead` more, but never too many.
-
-        One request at a time: a second one would be answered from a history without the first one's trials.
-        """
-        state = self.state
-        n_left = math.inf if self.spec.n_trials is None else self.spec.n_trials - len(state.trials)
-        is_over = state.is_exhausted or not self._begins_trials
-        if n_left <= 0 or is_over or state.requests or state.is_waiting:
-            return
-        free = state.pool.n_fitting(self.spec.resources)
-        if self.spec.max_concurrent_trials is not None:
-            free = min(free, self.spec.max_concurrent_trials - len(state.running))
-        ready = len(state.pending) - sum(at > now for at in state.not_before.values())
-        n = int(min(free + self._n_ahead - ready, n_left))
-        # Ahead of need, ask in batches: a request costs more than a sample.
-        if n >= 1 and (ready < free or n > self._n_ahead // 2):
-            self._record(Suggest(request=state.n_requests + 1, n=n))

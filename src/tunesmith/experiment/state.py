@@ -31,6 +31,7 @@ from tunesmith.events import (
 )
 from tunesmith.experiment.failures import Failures
 from tunesmith.experiment.invariants import check_invariants
+from tunesmith.experiment.pace import Pace
 from tunesmith.experiment.slots import SlotPool
 from tunesmith.experiment.values import best_after, checkpoint_score
 from tunesmith.spec import ExperimentSpec
@@ -80,8 +81,8 @@ class ExperimentState:
         self.in_use: dict[int, str] = {}
         #: Attempts that ended and wait for their conclusion; empty between passes.
         self.ended: dict[int, AttemptEnded] = {}
-        #: Suggest commands without an answer: request -> n. At most one.
-        self.requests: dict[int, int] = {}
+        #: Suggest commands without an answer, by request. At most one.
+        self.requests: dict[int, Suggest] = {}
         self.n_requests = 0
         #: Counts what a searcher may learn from: results and conclusions.
         self.n_news = 0
@@ -98,6 +99,7 @@ class ExperimentState:
         self.n_steps = 0  #: results stored in this experiment, the unit of max_total_steps
         self.metrics_seen: dict[str, None] = {}  #: in the order of first appearance
         self.failures = Failures()
+        self.pace = Pace()
         #: Trials changed since they were last taken for the store.
         self.changed: set[int] = set()
 
@@ -152,7 +154,9 @@ class ExperimentState:
         self.failures.begin_session()
 
     def _configs_suggested(self, event: ConfigsSuggested) -> None:
-        self.requests.pop(event.request, None)
+        request = self.requests.pop(event.request, None)
+        if request is not None and request.instead_of is None:
+            self.pace.note_answer(event.cpu_s, len(event.suggestions))
         self.is_exhausted = event.is_exhausted
         self.exhausted_note = event.note if event.is_exhausted else None
         self.sampling_error = event.error
@@ -267,7 +271,9 @@ class ExperimentState:
         self._n_news_at_request = self.n_news
         self.waits_since = None
         self.n_requests = max(self.n_requests, command.request)
-        self.requests[command.request] = command.n
+        if command.instead_of is not None:
+            self.requests.pop(command.instead_of, None)
+        self.requests[command.request] = command
 
     def _start_attempt(self, command: StartAttempt) -> None:
         """The trial stands again where its checkpoint left it: steps above `start_step` are superseded."""
@@ -320,6 +326,7 @@ class ExperimentState:
         self.stopping.pop(index, None)
         self.in_use.pop(index, None)
         self.n_news += 1
+        self.pace.note_conclusion(index, command.status, command.held_s)
         if command.status.is_over:
             self.failures.losses.pop(index, None)
         if command.not_before is not None:

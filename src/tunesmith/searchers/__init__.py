@@ -18,6 +18,8 @@ from tunesmith.searchers.random_search import BasicVariantGenerator, RandomSearc
 if TYPE_CHECKING:
     from tunesmith.searchers.auto_search import AutoSearch
     from tunesmith.searchers.gp_search import GPSearch
+    from tunesmith.searchers.sobol_search import SobolSearch
+    from tunesmith.searchers.tpe_search import TPESearch
 
 __all__ = [
     "SEARCHERS",
@@ -26,6 +28,8 @@ __all__ = [
     "GPSearch",
     "GridSearch",
     "RandomSearch",
+    "TPESearch",
+    "SobolSearch",
     "create_searcher",
 ]
 
@@ -36,12 +40,16 @@ SEARCHERS: dict[str, str] = {
     "grid": "GridSearch",
     "auto": "AutoSearch",
     "gp": "GPSearch",
+    "sobol": "SobolSearch",
+    "tpe": "TPESearch",
 }
 
 #: The file of each class that is imported when it is asked for.
 _FILES: dict[str, str] = {
     "AutoSearch": "auto_search",
     "GPSearch": "gp_search",
+    "SobolSearch": "sobol_search",
+    "TPESearch": "tpe_search",
 }
 
 

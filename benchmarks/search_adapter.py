@@ -1,4 +1,4 @@
-"""tunesmith's searchers as optimizers of the search-quality benchmark: `--opt tunesmith_adapter:auto`."""
+"""tunesmith's searchers as optimizers of the search-quality benchmark: `--opt search_adapter:auto`."""
 
 from __future__ import annotations
 
