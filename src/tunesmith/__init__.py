@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tunesmith.analysis import ExperimentAnalysis
+    from tunesmith.analysis import ExperimentAnalysis, recommend
     from tunesmith.api import load, maximize, minimize, run
     from tunesmith.callbacks import CLIReporter, ProgressReporter
     from tunesmith.errors import TuneError, TunesmithError
@@ -86,7 +86,7 @@ _HOMES = {
     **dict.fromkeys(_SPACE_NAMES, "tunesmith.space"),
     **dict.fromkeys(_FUNCTION_NAMES, "tunesmith.trialside.functions"),
     **dict.fromkeys(("load", "maximize", "minimize", "run"), "tunesmith.api"),
-    "ExperimentAnalysis": "tunesmith.analysis",
+    **dict.fromkeys(("ExperimentAnalysis", "recommend"), "tunesmith.analysis"),
     **dict.fromkeys(("CLIReporter", "ProgressReporter"), "tunesmith.callbacks"),
     **dict.fromkeys(("TuneError", "TunesmithError"), "tunesmith.errors"),
     **dict.fromkeys(("Trainable", "with_parameters"), "tunesmith.trialside.trainable"),
@@ -135,6 +135,7 @@ __all__ = [
     "quniform",
     "randint",
     "randn",
+    "recommend",
     "report",
     "run",
     "sample_from",

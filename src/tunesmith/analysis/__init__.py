@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tunesmith.analysis.experiment_analysis import Best, ExperimentAnalysis
+from tunesmith.analysis.recommendation import Recommendation, recommend
 from tunesmith.analysis.scores import Scope
 from tunesmith.analysis.trial_view import CheckpointView, TrialView
 
-__all__ = ["Best", "CheckpointView", "ExperimentAnalysis", "Scope", "TrialView"]
+__all__ = ["Best", "CheckpointView", "ExperimentAnalysis", "Recommendation", "Scope", "TrialView", "recommend"]

@@ -9,6 +9,7 @@ import numpy as np
 
 from tunesmith.errors import ConfigError
 from tunesmith.models.acquisition import log_expected_improvement, optimism
+from tunesmith.models.beliefs import Beliefs
 from tunesmith.models.candidates import CandidateSearch
 from tunesmith.models.cube import Cube
 from tunesmith.models.gaussian_process import GaussianProcess, fit_theta
@@ -97,8 +98,9 @@ class GPProposer(Proposer):
 
     def __init__(self, knowledge: Knowledge, hyperparameters: Hyperparameters, *, repeats: float = 0.0) -> None:
         observations, cube = knowledge.observations, knowledge.cube
-        self._beliefs, self._repeats = knowledge.beliefs, repeats
+        self._repeats = repeats
         y = warp_losses(observations.loss)
+        self._beliefs = knowledge.beliefs if _do_beliefs_hold(knowledge.beliefs, observations.rows, y) else None
         self._trend = EarlierTrend(cube, knowledge.earlier, observations.rows, y) if knowledge.earlier else None
         if self._trend is not None:
             y = y - self._trend.predict(observations.rows)
@@ -126,9 +128,7 @@ class GPProposer(Proposer):
         self._n_conditioned = len(task.proposed)
         is_optimistic = task.index % 2 == 0
         search = CandidateSearch(task.cube, index=task.index, fixed=task.fixed)
-        row = search.find(
-            self._score(task, is_optimistic=is_optimistic), rng, around=self._around, excluded=task.taken
-        )
+        row = search.find(self._score(task, is_optimistic=is_optimistic), rng, around=self._around, excluded=task.taken)
         if row is None:
             return None
         what = "the lowest confidence bound" if is_optimistic else "the largest expected improvement"
@@ -164,3 +164,17 @@ class GPProposer(Proposer):
 
 
 _MAX_TIMES = 3  #: that one config is tried
+_N_TRUST = 10  #: results before beliefs are held against them
+
+
+def _do_beliefs_hold(beliefs: Beliefs, rows: Array, y: Array) -> bool:
+    """Whether there are beliefs, and results do not get worse towards where they say they get better.
+
+    Source: the idea of rejecting misleading priors, arXiv 2511.02570; the rule here is a plain correlation.
+    """
+    if not beliefs:
+        return False
+    density = beliefs.log_density(rows)
+    if len(y) < _N_TRUST or np.ptp(density) == 0.0 or np.ptp(y) == 0.0:
+        return True
+    return bool(np.corrcoef(density, y)[0, 1] < 0.2)
