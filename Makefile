@@ -13,7 +13,7 @@ help:
 	@echo "make demo    tune a real model on real data and watch it (about a minute after the install)"
 	@echo "make test    the test suite"
 	@echo "make check   format, lint, types, layers, tests: what CI checks and more"
-	@echo "make kill9, two-drivers, powerloss, simulate, resume, soak    long campaigns, see campaigns/"
+	@echo "make kill9, two-drivers, powerloss, simulate, resume, soak, search-fuzz    long campaigns, see campaigns/"
 	@echo "make bench   the overhead table, beside Ray Tune and Optuna (makes venvs of their own)"
 
 $(BIN)/python:
@@ -49,13 +49,14 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/overhead.py
 
 # Long campaigns that try to break the promises; a small seeded sample of each is in `make test`.
-.PHONY: kill9 two-drivers powerloss soak resume simulate
+.PHONY: kill9 two-drivers powerloss soak resume simulate search-fuzz
 SEEDS ?= 10000
 N ?= 1000
 ROUNDS ?= 200
 WORKLOADS ?= 200
 TRIALS ?= 100000
 PROCESS_TRIALS ?= 5000
+CASES ?= 10000
 SEED ?= 0
 
 kill9: $(VENV)/.test
@@ -72,6 +73,9 @@ resume: $(VENV)/.test
 
 simulate: $(VENV)/.test
 	$(BIN)/python -m campaigns.simulate --seeds $(SEEDS) --seed $(SEED)
+
+search-fuzz: $(VENV)/.test
+	$(BIN)/python -m campaigns.search --cases $(CASES) --seed $(SEED)
 
 soak: $(VENV)/.test
 	$(BIN)/python -m campaigns.soak --trials $(TRIALS) --seed $(SEED)

@@ -102,7 +102,7 @@ class SteppedNormalColumn(ContinuousColumn):
 
     def from_unit(self, u: Array) -> Array:
         """See Column."""
-        places = [self._domain.encode(self._domain.decode(float(x))) for x in u.ravel()]
+        places = [x if x != x else self._domain.encode(self._domain.decode(x)) for x in u.ravel().tolist()]
         return np.array(places).reshape(u.shape)
 
 

@@ -23,7 +23,10 @@ def warp_losses(losses: Array) -> Array:
     Returns: shape (n,); zeros where all are equal.
     Source: Song et al. 2024 (arXiv 2408.11527), half-rank and log warper, turned to minimisation.
     """
-    if len(losses) == 0 or np.ptp(losses) == 0.0:
+    if len(losses) == 0:
+        return np.zeros_like(losses)
+    losses = losses / max(float(np.abs(losses).max()), _TINY)  # squares of what remains cannot overflow
+    if np.ptp(losses) == 0.0:
         return np.zeros_like(losses)
     y = log_warp(half_rank_warp(losses))
     sd = float(y.std())
@@ -57,4 +60,5 @@ def log_warp(losses: Array) -> Array:
     return np.asarray(np.log1p((_LOG_OFFSET - 1.0) * (losses - low) / width) / np.log(_LOG_OFFSET) - 0.5)
 
 
+_TINY = 1e-300
 _LOG_OFFSET = 1.5  #: of the log warper; the source's constant

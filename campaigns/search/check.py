@@ -1,0 +1,21 @@
+"""What every answer of every searcher must be, whatever it is asked about."""
+
+from __future__ import annotations
+
+from tunesmith.protocols import Exhausted, History, Wait
+from tunesmith.rng import generator
+from tunesmith.searchers import SEARCHERS, create_searcher
+
+#: Searchers that go on from any history; grid search counts points instead, whatever their configs were.
+NAMES = sorted(set(SEARCHERS) - {"variant_generator", "grid"})
+
+
+def check_answer(name: str, history: History, n: int) -> None:
+    """Raise unless the searcher answers with configs of the space, or a reason why there are none."""
+    found = create_searcher(name).suggest(history, generator(history.seed, "suggest", len(history.trials)), n)
+    if isinstance(found, Exhausted | Wait):
+        assert found.reason
+        return
+    assert 1 <= len(found) <= n, f"{name} gave {len(found)} configs for {n}"
+    for suggestion in found:
+        history.space.check(suggestion.config)
