@@ -10,6 +10,7 @@ from tunesmith.models.gaussian_process import (
     Features,
     GaussianProcess,
     Prior,
+    _factor,
     _negative_log_posterior,
     fit_theta,
     matern52,
@@ -114,3 +115,21 @@ def test_many_columns_and_rows_are_fitted_on_a_part_of_them():
     theta = fit_theta(cube, rows, rows[:, 0] - rows[:, 0].mean(), max_iterations=3)
     assert theta.shape == (152,)
     assert np.isfinite(theta).all()
+
+
+def test_a_covariance_that_rounding_has_spoilt_is_factored_with_as_little_noise_as_it_takes():
+    spoilt = np.ones((3, 3))
+    spoilt[0, 0] -= 1e-6
+    factor = _factor(spoilt.copy(), 1.0)
+    assert np.allclose(factor @ factor.T, spoilt, atol=1e-4)
+    with pytest.raises(np.linalg.LinAlgError):
+        _factor(-np.eye(3), 1.0)
+
+
+def test_equal_rows_with_unequal_results_are_no_hindrance(cube):
+    rows, y = data(cube, 8)
+    twice, both = np.concatenate([rows, rows]), np.concatenate([y, y + 0.5])
+    mean, sd = GaussianProcess(cube, twice, both, fit_theta(cube, twice, both)).predict(rows)
+    assert np.isfinite(mean).all()
+    assert np.abs(mean - y - 0.25).max() < 0.6
+    assert (sd > 0).all()

@@ -93,14 +93,14 @@ class GaussianProcess:
 
     def __init__(self, cube: Cube, rows: Array, y: Array, theta: Array) -> None:
         """Args: rows: (n, d); y: (n,), standardised; theta: (d + 2,)."""
-        from scipy.linalg import cho_solve, cholesky
+        from scipy.linalg import cho_solve
 
         self._cube, self.theta = cube, theta
         self._scales, self._s2, self._noise = np.exp(theta[:-2]), float(np.exp(theta[-2])), float(np.exp(theta[-1]))
         self._features = Features(cube, rows)
         covariance = matern52(self._features.scaled_distances(self._features, self._scales), self._s2)
-        covariance[np.diag_indices_from(covariance)] += self._noise + 1e-8 * self._s2
-        self._factor: Array = cholesky(covariance, lower=True, check_finite=False)
+        covariance[np.diag_indices_from(covariance)] += self._noise
+        self._factor: Array = _factor(covariance, self._s2)
         self._weights: Array = cho_solve((self._factor, True), y, check_finite=False)
         self._n = len(y)
 
@@ -121,14 +121,13 @@ class GaussianProcess:
         new = Features(self._cube, rows)
         cross = matern52(self._features.scaled_distances(new, self._scales), self._s2)
         own = matern52(new.scaled_distances(new, self._scales), self._s2)
-        own[np.diag_indices_from(own)] += self._noise + 1e-8 * self._s2
+        own[np.diag_indices_from(own)] += self._noise
         below = solve_triangular(self._factor, cross, lower=True, check_finite=False)
         corner = own - below.T @ below
-        corner[np.diag_indices_from(corner)] += 1e-8 * self._s2
         n, k = len(self._factor), len(rows)
         factor = np.zeros((n + k, n + k))
         factor[:n, :n], factor[n:, :n] = self._factor, below.T
-        factor[n:, n:] = np.linalg.cholesky(corner)
+        factor[n:, n:] = _factor(corner, self._s2)
         self._factor = factor
         self._features.numbers = np.concatenate([self._features.numbers, new.numbers])
         self._features.codes = np.concatenate([self._features.codes, new.codes])
@@ -143,6 +142,25 @@ class GaussianProcess:
         half = solve_triangular(self._factor, cross, lower=True, check_finite=False)
         variance = self._s2 - np.einsum("ij,ij->j", half, half)
         return mean, np.sqrt(np.maximum(variance, 1e-12 * self._s2))
+
+
+def _factor(covariance: Array, s2: float) -> Array:
+    """The lower Cholesky factor; where rounding has spoilt the matrix, with as little more noise as it takes (F85).
+
+    Raises: LinAlgError if a hundredth of the signal's variance is not enough.
+    """
+    from scipy.linalg import LinAlgError, cholesky
+
+    diagonal = np.diag_indices_from(covariance)
+    jitter = 1e-8 * s2
+    while True:
+        covariance[diagonal] += jitter
+        try:
+            return np.asarray(cholesky(covariance, lower=True, check_finite=False))
+        except LinAlgError:
+            if jitter > 1e-2 * s2:
+                raise
+            jitter *= 10.0
 
 
 def matern52(r2: Array, s2: float) -> Array:
