@@ -225,7 +225,7 @@ class ConcludeAttempt(Command, frozen=True):
     status: TrialStatus
     reason: str | None = None
     not_before: float | None = None  #: for PENDING: earliest start, on the experiment's clock
-    held_s: float | None = None  #: how long the attempt had its slot, by the same clock; None if no attempt is concluded
+    held_s: float | None = None  #: how long the attempt had its slot, by the same clock; None where none is concluded
 
 
 class DeleteCheckpoint(Command, frozen=True):

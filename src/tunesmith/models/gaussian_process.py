@@ -35,6 +35,7 @@ _SQRT5 = float(np.sqrt(5.0))
 _INACTIVE_GAP = 0.5  #: distance of "takes no part" from the middle of a column's range
 _MIN_NOISE = 1e-6
 _MAX_FIT_BYTES = 48 * 2**20  #: for the distances of a fit; with more, hyperparameters are fitted on a part
+_MAX_FIT_ROWS = 300  #: the same for time: a fit takes so many cubed, and a few hyperparameters need no more
 
 
 class Features:
@@ -227,7 +228,7 @@ def _negative_log_posterior(theta: Array, distances: Array, y: Array, prior: Pri
 
 def _part(rows: Array, y: Array, d: int) -> tuple[Array, Array]:
     """The best rows and an even share of the others, so many that their distances fit the memory."""
-    n_max = max(32, int(np.sqrt(_MAX_FIT_BYTES / (8.0 * max(d, 1)))))
+    n_max = min(_MAX_FIT_ROWS, max(32, int(np.sqrt(_MAX_FIT_BYTES / (8.0 * max(d, 1))))))
     if len(rows) <= n_max:
         return rows, y
     order = np.argsort(y, kind="stable")

@@ -18,6 +18,7 @@ from tunesmith.searchers.random_search import BasicVariantGenerator, RandomSearc
 if TYPE_CHECKING:
     from tunesmith.searchers.auto_search import AutoSearch
     from tunesmith.searchers.gp_search import GPSearch
+    from tunesmith.searchers.zoom_search import ZoomSearch
     from tunesmith.searchers.sobol_search import SobolSearch
     from tunesmith.searchers.tpe_search import TPESearch
 
@@ -30,6 +31,7 @@ __all__ = [
     "RandomSearch",
     "TPESearch",
     "SobolSearch",
+    "ZoomSearch",
     "create_searcher",
 ]
 
@@ -40,6 +42,7 @@ SEARCHERS: dict[str, str] = {
     "grid": "GridSearch",
     "auto": "AutoSearch",
     "gp": "GPSearch",
+    "zoom": "ZoomSearch",
     "sobol": "SobolSearch",
     "tpe": "TPESearch",
 }
@@ -48,6 +51,7 @@ SEARCHERS: dict[str, str] = {
 _FILES: dict[str, str] = {
     "AutoSearch": "auto_search",
     "GPSearch": "gp_search",
+    "ZoomSearch": "zoom_search",
     "SobolSearch": "sobol_search",
     "TPESearch": "tpe_search",
 }
