@@ -55,14 +55,18 @@ class Features:
 
     def distances(self) -> Array:
         """D between all rows; shape (d, n, n)."""
+        return np.array([self.distance(j) for j in range(self.d)])
+
+    def distance(self, j: int) -> Array:
+        """D between all rows in one column; shape (n, n)."""
         n = len(self.numbers)
-        found = np.zeros((self.d, n, n))
-        for k, j in enumerate(self.column):
+        found = np.zeros((n, n))
+        for k in np.flatnonzero(self.column == j):
             x = self.numbers[:, k]
-            found[j] += (x[:, None] - x[None, :]) ** 2
-        for k, j in enumerate(self.code_column):
+            found += (x[:, None] - x[None, :]) ** 2
+        for k in np.flatnonzero(self.code_column == j):
             x = self.codes[:, k]
-            found[j] += x[:, None] != x[None, :]
+            found += x[:, None] != x[None, :]
         return found
 
     def scaled_distances(self, other: Features, scales: Array) -> Array:
@@ -168,6 +172,21 @@ def matern52(r2: Array, s2: float) -> Array:
     """Matern-5/2 covariance at squared scaled distances; shape of `r2`."""
     r = _SQRT5 * np.sqrt(r2)
     return np.asarray(s2 * (1.0 + r + r * r / 3.0) * np.exp(-r))
+
+
+def log_likelihood(r2: Array, y: Array, theta: Array) -> float:
+    """ln p(y | theta) for squared scaled distances (n, n), up to a constant; minus infinity where it cannot be told."""
+    from scipy.linalg import LinAlgError, cho_solve
+
+    s2, noise = float(np.exp(theta[-2])), float(np.exp(theta[-1]))
+    covariance = matern52(np.maximum(r2, 0.0), s2)
+    covariance[np.diag_indices_from(covariance)] += noise
+    try:
+        factor = _factor(covariance, s2)
+    except LinAlgError:
+        return -np.inf
+    fit = y @ cho_solve((factor, True), y, check_finite=False)
+    return float(-0.5 * fit - np.log(np.diag(factor)).sum())
 
 
 def fit_theta(cube: Cube, rows: Array, y: Array, *, start: Array | None = None, max_iterations: int = 40) -> Array:

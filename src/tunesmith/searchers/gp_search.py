@@ -13,6 +13,7 @@ from tunesmith.models.beliefs import Beliefs
 from tunesmith.models.candidates import CandidateSearch
 from tunesmith.models.cube import Cube
 from tunesmith.models.gaussian_process import GaussianProcess, fit_theta
+from tunesmith.models.input_warp import InputWarp, find_warp
 from tunesmith.models.success import SuccessModel
 from tunesmith.models.warp import warp_losses
 from tunesmith.searchers.earlier_runs import EarlierRuns, EarlierTrend
@@ -28,6 +29,10 @@ _PRIOR_STRENGTH = 10.0  #: beta of Hvarfner et al. 2022 (arXiv 2204.11051)
 _N_AROUND = 8  #: good rows whose neighbours are tried
 _REFIT_GROWTH = 1.08  #: beyond _N_ALWAYS_REFIT results, hyperparameters are fitted when there are so many times more
 _N_ALWAYS_REFIT = 100
+_N_WARPED = 2  #: results for each leaf before a column is bent
+_REWARP_GROWTH = 1.1  #: the same for the input warp, beyond
+_N_ALWAYS_REWARP = 20
+_N_MAX_WARP = 300  #: results that the warp is chosen by
 
 
 class GPSearch(ModelSearch):
@@ -72,25 +77,42 @@ class GPSearch(ModelSearch):
 
 
 class Hyperparameters:
-    """The fitted hyperparameters of a growing history: always those that its first results give.
+    """The fitted hyperparameters and input warp of a growing history: always those that its first results give.
 
     Up to 100 results all count; beyond, as many as the last step of a growth by 8 %, so that most suggestions need no
-    fit. A function of the observations, whoever asked before.
+    fit. The warp moves more slowly. A function of the observations, whoever asked before.
     """
 
     def __init__(self) -> None:
-        self._known: dict[bytes, Array] = {}
+        self._thetas: dict[bytes, Array] = {}
+        self._warps: dict[bytes, InputWarp] = {}
 
-    def fit(self, cube: Cube, rows: Array, losses: Array) -> Array:
-        """Hyperparameters for these observations; shape (d + 2,)."""
-        n = len(rows)
-        if n > _N_ALWAYS_REFIT:
-            n_steps = int(np.log(n / _N_ALWAYS_REFIT) / np.log(_REFIT_GROWTH))
-            n = min(n, int(_N_ALWAYS_REFIT * _REFIT_GROWTH**n_steps))
+    def fit(self, cube: Cube, rows: Array, losses: Array) -> tuple[Array, InputWarp]:
+        """Hyperparameters, shape (d + 2,), and input warp for these observations."""
+        warp = self._warp(cube, rows, losses)
+        n = _last_step(len(rows), _N_ALWAYS_REFIT, _REFIT_GROWTH)
         key = rows[:n].tobytes() + losses[:n].tobytes()
-        if key not in self._known:
-            self._known = {key: fit_theta(cube, rows[:n], warp_losses(losses[:n]))}
-        return self._known[key]
+        if key not in self._thetas:
+            self._thetas = {key: fit_theta(cube, warp(rows[:n]), warp_losses(losses[:n]))}
+        return self._thetas[key], warp
+
+    def _warp(self, cube: Cube, rows: Array, losses: Array) -> InputWarp:
+        if len(rows) < _N_WARPED * cube.d:
+            return InputWarp()
+        n = min(_last_step(len(rows), _N_ALWAYS_REWARP, _REWARP_GROWTH), _N_MAX_WARP)
+        key = rows[:n].tobytes() + losses[:n].tobytes()
+        if key not in self._warps:
+            y = warp_losses(losses[:n])
+            self._warps = {key: find_warp(cube, rows[:n], y, fit_theta(cube, rows[:n], y))}
+        return self._warps[key]
+
+
+def _last_step(n: int, start: int, growth: float) -> int:
+    """The last number up to n of those that grow from `start` by the factor; n itself up to `start`."""
+    if n <= start:
+        return n
+    n_steps = int(np.log(n / start) / np.log(growth) + 1e-9)
+    return min(n, int(start * growth**n_steps))
 
 
 class GPProposer(Proposer):
@@ -104,9 +126,9 @@ class GPProposer(Proposer):
         self._trend = EarlierTrend(cube, knowledge.earlier, observations.rows, y) if knowledge.earlier else None
         if self._trend is not None:
             y = y - self._trend.predict(observations.rows)
-        theta = hyperparameters.fit(cube, observations.rows, observations.loss)
-        self._model = GaussianProcess(cube, observations.rows, y, theta)
-        self._model.condition(observations.open)
+        theta, self._warp = hyperparameters.fit(cube, observations.rows, observations.loss)
+        self._model = GaussianProcess(cube, self._warp(observations.rows), y, theta)
+        self._model.condition(self._warp(observations.open))
         self.means, self.sds = self.predict(observations.rows)
         self._best = float(self.means.min())
         self._around = observations.rows[np.argsort(self.means, kind="stable")[:_N_AROUND]]
@@ -117,14 +139,14 @@ class GPProposer(Proposer):
 
     def predict(self, rows: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the warped loss at the rows; shape (n,) each."""
-        mean, sd = self._model.predict(rows)
+        mean, sd = self._model.predict(self._warp(rows))
         return (mean, sd) if self._trend is None else (mean + self._trend.predict(rows), sd)
 
     def propose(self, task: Task, rng: np.random.Generator) -> tuple[Array, str] | None:
         """See Proposer."""
         if (again := self._repetition(task)) is not None:
             return again, "a repetition of the config with the best posterior mean"
-        self._model.condition(task.proposed[self._n_conditioned :])
+        self._model.condition(self._warp(task.proposed[self._n_conditioned :]))
         self._n_conditioned = len(task.proposed)
         is_optimistic = task.index % 2 == 0
         search = CandidateSearch(task.cube, index=task.index, fixed=task.fixed)
