@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tunesmith.models.cube import Cube
+from tunesmith.models.cube import Border, Cube
 from tunesmith.models.sobol import sobol_points
 
 if TYPE_CHECKING:
@@ -37,12 +37,21 @@ class Effort:
 class CandidateSearch:
     """Finds rows with a high score. Each that it returns can be run: rounded, allowed, and not excluded."""
 
-    def __init__(self, cube: Cube, *, index: int, fixed: dict[int, float], effort: Effort | None = None) -> None:
+    def __init__(
+        self,
+        cube: Cube,
+        *,
+        index: int,
+        fixed: dict[int, float],
+        effort: Effort | None = None,
+        border: Border = Border.REFLECTS,
+    ) -> None:
         """Args:
         index: number of the trial that the row is for; what `sample_from` draws depends on it.
         fixed: columns that are given, with their places: those of a grid.
+        border: whether rows on the border of the cube are looked for.
         """
-        self._cube, self._index, self._fixed = cube, index, fixed
+        self._cube, self._index, self._fixed, self._border = cube, index, fixed, border
         self._effort = effort or Effort.for_cube(cube)
 
     def find(
@@ -65,7 +74,7 @@ class CandidateSearch:
         sigma = _FIRST_SIGMA
         for _ in range(effort.n_rounds if len(rows) and not self._is_small else 0):
             parents = np.repeat(rows, effort.n_mutations, axis=0)
-            mutated = cube.mutate(parents, rng, sigma=sigma, rate=mutation_rate(cube.d))
+            mutated = cube.mutate(parents, rng, sigma=sigma, rate=mutation_rate(cube.d), border=self._border)
             new_rows, new_scores = self._best(mutated, rng, score, taken)
             rows, scores = np.concatenate([rows, new_rows]), np.concatenate([scores, new_scores])
             top = np.argsort(-scores, kind="stable")[: effort.n_starts]
@@ -87,7 +96,7 @@ class CandidateSearch:
         if len(around) == 0:
             return wide
         parents = np.repeat(around, effort.n_near, axis=0)
-        near = cube.mutate(parents, rng, sigma=_NEAR_SIGMA, rate=mutation_rate(cube.d))
+        near = cube.mutate(parents, rng, sigma=_NEAR_SIGMA, rate=mutation_rate(cube.d), border=self._border)
         return np.concatenate([wide, near])
 
     def _best(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 _N_DRAWS = 128
 #: Numbers of those draws: far beyond any trial's.
 _FIRST_DRAW = 2**31
+
+
+class Border(Enum):
+    """What becomes of a step over the border of the cube."""
+
+    REFLECTS = "reflects"  #: the border gathers no rows
+    HOLDS = "holds"  #: the row lies on the border: optima often do, and no smaller step would reach it
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +193,15 @@ class Cube:
                 rows[is_unknown, j] = column.from_unit(fresh[is_unknown, j])
         return self._masked(rows)
 
-    def mutate(self, rows: Array, rng: np.random.Generator, *, sigma: float, rate: float) -> Array:
+    def mutate(
+        self, rows: Array, rng: np.random.Generator, *, sigma: float, rate: float, border: Border = Border.REFLECTS
+    ) -> Array:
         """Each row changed in some columns, at least one: numbers by normal steps, codes drawn anew.
 
         Args:
             sigma: step of a number, in widths of the cube; a step shorter than a cell goes to a neighbour.
             rate: probability that a column is changed.
+            border: what becomes of a step that leaves the cube.
         """
         n, d = rows.shape
         is_changed = rng.random((n, d)) < rate
@@ -210,8 +221,10 @@ class Cube:
                 least = 1.0 / column.n_values
                 step = np.where(np.abs(step) < least, np.sign(step) * least, step)
             place = rows[which, j] + step
-            place = np.where(place < 0.0, -place, place)  # reflected, so that the border gathers no mass
-            changed[which, j] = np.clip(np.where(place > 1.0, 2.0 - place, place), 0.0, 1.0)
+            if border is Border.REFLECTS:
+                place = np.where(place < 0.0, -place, place)
+                place = np.where(place > 1.0, 2.0 - place, place)
+            changed[which, j] = np.clip(place, 0.0, 1.0)
         return self.complete(changed, rng)
 
     def _masked(self, rows: Array) -> Array:

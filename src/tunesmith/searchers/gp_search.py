@@ -11,13 +11,14 @@ from tunesmith.errors import ConfigError
 from tunesmith.models.acquisition import log_expected_improvement, optimism
 from tunesmith.models.beliefs import Beliefs
 from tunesmith.models.candidates import CandidateSearch
-from tunesmith.models.cube import Cube
+from tunesmith.models.cube import Border, Cube
 from tunesmith.models.gaussian_process import GaussianProcess, fit_theta
 from tunesmith.models.input_warp import InputWarp, find_warp
 from tunesmith.models.success import SuccessModel
 from tunesmith.models.warp import warp_losses
 from tunesmith.searchers.earlier_runs import EarlierRuns, EarlierTrend
 from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer, Task
+from tunesmith.searchers.multi_objective import TargetFits, fit_several, has_several_targets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,9 +71,12 @@ class GPSearch(ModelSearch):
             raise ConfigError(f"repeats is {repeats!r}. Give a share of the trials, from 0 up to 1.")
         self._repeats = float(repeats)
         self._hyperparameters = Hyperparameters()
+        self._target_fits = TargetFits()
 
     def fit(self, knowledge: Knowledge, rng: np.random.Generator) -> Proposer:
         """See ModelSearch."""
+        if has_several_targets(knowledge.observations):
+            return fit_several(knowledge, self._target_fits)
         return GPProposer(knowledge, self._hyperparameters, repeats=self._repeats)
 
 
@@ -149,7 +153,9 @@ class GPProposer(Proposer):
         self._model.condition(self._warp(task.proposed[self._n_conditioned :]))
         self._n_conditioned = len(task.proposed)
         is_optimistic = task.index % 2 == 0
-        search = CandidateSearch(task.cube, index=task.index, fixed=task.fixed)
+        # Exploitation goes on to the very border, where optima often lie; exploration learns more inside.
+        border = Border.REFLECTS if is_optimistic else Border.HOLDS
+        search = CandidateSearch(task.cube, index=task.index, fixed=task.fixed, border=border)
         row = search.find(self._score(task, is_optimistic=is_optimistic), rng, around=self._around, excluded=task.taken)
         if row is None:
             return None
