@@ -15,5 +15,5 @@ def test_unknown_keywords_are_named():
 
 
 def test_unknown_name_is_answered_with_the_names_there_are():
-    with pytest.raises(ConfigError, match=r"no searcher 'randon'.*grid, random.*Did you mean 'random'"):
+    with pytest.raises(ConfigError, match=r"no searcher 'randon'.*grid.*random.*Did you mean 'random'"):
         create_searcher("randon")

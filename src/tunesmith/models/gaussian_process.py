@@ -247,11 +247,15 @@ def _negative_log_posterior(theta: Array, distances: Array, y: Array, prior: Pri
 
 def _part(rows: Array, y: Array, d: int) -> tuple[Array, Array]:
     """The best rows and an even share of the others, so many that their distances fit the memory."""
-    n_max = min(_MAX_FIT_ROWS, max(32, int(np.sqrt(_MAX_FIT_BYTES / (8.0 * max(d, 1))))))
-    if len(rows) <= n_max:
-        return rows, y
+    which = thinned(y, min(_MAX_FIT_ROWS, max(32, int(np.sqrt(_MAX_FIT_BYTES / (8.0 * max(d, 1)))))))
+    return rows[which], y[which]
+
+
+def thinned(y: Array, n_max: int) -> NDArray[np.intp]:
+    """The places of at most `n_max` observations: the best third, and an even share of the others by rank."""
+    if len(y) <= n_max:
+        return np.arange(len(y))
     order = np.argsort(y, kind="stable")
     n_best = n_max // 3
-    rest = order[n_best:][:: max(1, -(-(len(rows) - n_best) // (n_max - n_best)))]
-    which = np.sort(np.concatenate([order[:n_best], rest]))
-    return rows[which], y[which]
+    rest = order[n_best:][:: max(1, -(-(len(y) - n_best) // (n_max - n_best)))]
+    return np.sort(np.concatenate([order[:n_best], rest]))

@@ -16,21 +16,33 @@ from tunesmith.searchers.grid_search import GridSearch
 from tunesmith.searchers.random_search import BasicVariantGenerator, RandomSearch
 
 if TYPE_CHECKING:
+    from tunesmith.searchers.ask_tell import AskTell
     from tunesmith.searchers.auto_search import AutoSearch
+    from tunesmith.searchers.concurrency_limiter import ConcurrencyLimiter
+    from tunesmith.searchers.evolution_search import EvolutionSearch
     from tunesmith.searchers.gp_search import GPSearch
-    from tunesmith.searchers.zoom_search import ZoomSearch
+    from tunesmith.searchers.nsga import NSGASearch
+    from tunesmith.searchers.optuna_search import OptunaSearch
+    from tunesmith.searchers.repeater import Repeater
     from tunesmith.searchers.sobol_search import SobolSearch
     from tunesmith.searchers.tpe_search import TPESearch
+    from tunesmith.searchers.zoom_search import ZoomSearch
 
 __all__ = [
     "SEARCHERS",
+    "AskTell",
     "AutoSearch",
     "BasicVariantGenerator",
+    "ConcurrencyLimiter",
+    "EvolutionSearch",
     "GPSearch",
     "GridSearch",
+    "NSGASearch",
+    "OptunaSearch",
     "RandomSearch",
-    "TPESearch",
+    "Repeater",
     "SobolSearch",
+    "TPESearch",
     "ZoomSearch",
     "create_searcher",
 ]
@@ -42,18 +54,27 @@ SEARCHERS: dict[str, str] = {
     "grid": "GridSearch",
     "auto": "AutoSearch",
     "gp": "GPSearch",
+    "evolution": "EvolutionSearch",
+    "nsga2": "NSGASearch",
     "zoom": "ZoomSearch",
     "sobol": "SobolSearch",
     "tpe": "TPESearch",
+    "optuna": "OptunaSearch",
 }
 
 #: The file of each class that is imported when it is asked for.
 _FILES: dict[str, str] = {
     "AutoSearch": "auto_search",
     "GPSearch": "gp_search",
+    "EvolutionSearch": "evolution_search",
+    "NSGASearch": "nsga",
     "ZoomSearch": "zoom_search",
     "SobolSearch": "sobol_search",
     "TPESearch": "tpe_search",
+    "AskTell": "ask_tell",
+    "ConcurrencyLimiter": "concurrency_limiter",
+    "OptunaSearch": "optuna_search",
+    "Repeater": "repeater",
 }
 
 

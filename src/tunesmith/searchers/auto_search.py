@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.events import Suggestion
 from tunesmith.protocols import Exhausted, History, Searcher, Wait
+from tunesmith.searchers.earlier_runs import EarlierRuns
+from tunesmith.searchers.evolution_search import EvolutionSearch
 from tunesmith.searchers.gp_search import GPSearch
-from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer
+from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer, Task
+from tunesmith.searchers.nsga import NSGASearch
 from tunesmith.searchers.random_search import RandomSearch
+from tunesmith.searchers.tpe_search import TPESearch
 from tunesmith.space import GridSearch, Space
 from tunesmith.trial import Objective
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+_N_FEW = 500  #: results that a Gaussian process takes in whole, 60 ms a config
+_N_MANY = 2000  #: results up to which it is worth its time beside the quick ones
+_N_FEW_OF_SEVERAL = 200  #: the same with several objectives: one process for each
 
 
 class AutoSearch(ModelSearch):
-    """A Gaussian process while results are few, models that stay quick when they are many.
+    """A Gaussian process while results are few; beside it, then instead of it, models that stay quick with many.
 
     Where there is nothing to learn from or nothing to choose (no objective, a space without free leaves), configs are
     drawn at random.
     """
+
+    def __init__(
+        self,
+        *,
+        points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
+        evaluated_rewards: Sequence[float] | None = None,
+        priors: Mapping[str, Any] | None = None,
+        warm_start: EarlierRuns | None = None,
+        n_initial: int | None = None,
+    ) -> None:
+        super().__init__(
+            points_to_evaluate=points_to_evaluate,
+            evaluated_rewards=evaluated_rewards,
+            priors=priors,
+            warm_start=warm_start,
+            n_initial=n_initial,
+        )
+        self._gp, self._tpe, self._evolution, self._nsga = GPSearch(), TPESearch(), EvolutionSearch(), NSGASearch()
 
     def suggest(self, history: History, rng: np.random.Generator, n: int) -> Sequence[Suggestion] | Exhausted | Wait:
         """See Searcher."""
@@ -31,7 +60,30 @@ class AutoSearch(ModelSearch):
         return super().suggest(history, rng, n)
 
     def fit(self, knowledge: Knowledge, rng: np.random.Generator) -> Proposer:
-        return GPSearch().fit(knowledge, rng)
+        """See ModelSearch."""
+        observations = knowledge.observations
+        n = observations.n
+        if observations.losses.shape[1] > 1 or observations.excesses.shape[1] > 0:
+            return (self._gp if n <= _N_FEW_OF_SEVERAL else self._nsga).fit(knowledge, rng)
+        if n <= _N_FEW:
+            return self._gp.fit(knowledge, rng)
+        other: ModelSearch = self._gp if n <= _N_MANY else self._evolution
+        return _InTurn((self._tpe, other), knowledge)
+
+
+class _InTurn(Proposer):
+    """Asks several searchers one after the other, trial by trial: what one model misses another finds."""
+
+    def __init__(self, searchers: Sequence[ModelSearch], knowledge: Knowledge) -> None:
+        self._searchers, self._knowledge = searchers, knowledge
+        self._fitted: dict[int, Proposer] = {}
+
+    def propose(self, task: Task, rng: np.random.Generator) -> tuple[Array, str] | None:
+        """See Proposer."""
+        turn = task.index % len(self._searchers)
+        if turn not in self._fitted:
+            self._fitted[turn] = self._searchers[turn].fit(self._knowledge, rng)
+        return self._fitted[turn].propose(task, rng)
 
 
 def why_random(space: Space, objective: Objective | None) -> str | None:

@@ -12,7 +12,7 @@ from tunesmith.models.acquisition import log_expected_improvement, optimism
 from tunesmith.models.beliefs import Beliefs
 from tunesmith.models.candidates import CandidateSearch
 from tunesmith.models.cube import Border, Cube
-from tunesmith.models.gaussian_process import GaussianProcess, fit_theta
+from tunesmith.models.gaussian_process import GaussianProcess, fit_theta, thinned
 from tunesmith.models.input_warp import InputWarp, find_warp
 from tunesmith.models.success import SuccessModel
 from tunesmith.models.warp import warp_losses
@@ -30,6 +30,7 @@ _PRIOR_STRENGTH = 10.0  #: beta of Hvarfner et al. 2022 (arXiv 2204.11051)
 _N_AROUND = 8  #: good rows whose neighbours are tried
 _REFIT_GROWTH = 1.08  #: beyond _N_ALWAYS_REFIT results, hyperparameters are fitted when there are so many times more
 _N_ALWAYS_REFIT = 100
+_N_MAX_RESULTS = 500  #: that a posterior rests on; beyond, the best of them and an even share of the others
 _N_WARPED = 2  #: results for each leaf before a column is bent
 _REWARP_GROWTH = 1.1  #: the same for the input warp, beyond
 _N_ALWAYS_REWARP = 20
@@ -39,7 +40,8 @@ _N_MAX_WARP = 300  #: results that the warp is chosen by
 class GPSearch(ModelSearch):
     """Proposes where a Gaussian process over all results promises most; every other time by another measure of it.
 
-    Works on every space: numbers, options, conditional leaves, `sample_from`. Meant for up to some hundred results.
+    Works on every space: numbers, options, conditional leaves, `sample_from`. Meant for up to some hundred results;
+    beyond 500 it sees the best third and an even share of the others.
 
     Sources: half-rank and log warp, optimism of 1.8 sd: Song et al. 2024 (arXiv 2408.11527); log expected improvement:
     Ament et al. 2023 (arXiv 2310.20708); priors of the length scales: Hvarfner et al. 2024 (arXiv 2402.02229).
@@ -131,7 +133,8 @@ class GPProposer(Proposer):
         if self._trend is not None:
             y = y - self._trend.predict(observations.rows)
         theta, self._warp = hyperparameters.fit(cube, observations.rows, observations.loss)
-        self._model = GaussianProcess(cube, self._warp(observations.rows), y, theta)
+        used = thinned(y, _N_MAX_RESULTS)
+        self._model = GaussianProcess(cube, self._warp(observations.rows[used]), y[used], theta)
         self._model.condition(self._warp(observations.open))
         self.means, self.sds = self.predict(observations.rows)
         self._best = float(self.means.min())
