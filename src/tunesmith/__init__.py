@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tunesmith.analysis import ExperimentAnalysis, recommend
     from tunesmith.api import load, maximize, minimize, run
+    from tunesmith.api.study import Study
     from tunesmith.callbacks import CLIReporter, ProgressReporter
     from tunesmith.errors import TuneError, TunesmithError
     from tunesmith.protocols import Callback
@@ -94,6 +95,7 @@ _HOMES = {
     "Checkpoint": "tunesmith.trialside.checkpoint",
     "InvalidConfig": "tunesmith.trialside.call",
     "Stopper": "tunesmith.stoppers",
+    "Study": "tunesmith.api.study",
     "TrialStopped": "tunesmith.trialside.session",
     "create_scheduler": "tunesmith.schedulers",
     "create_searcher": "tunesmith.searchers",
@@ -107,6 +109,7 @@ __all__ = [
     "InvalidConfig",
     "ProgressReporter",
     "Stopper",
+    "Study",
     "Trainable",
     "TrialStopped",
     "TuneError",

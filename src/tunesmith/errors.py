@@ -55,5 +55,13 @@ class ExperimentExistsError(TunesmithError, ValueError):
     """An experiment of this name differs from the one asked for."""
 
 
+class StudyExhausted(TunesmithError):  # noqa: N818 (it ends a loop, as StopIteration does)
+    """A study has no further trial to hand out: as many as asked for were, or its searcher knows no other config."""
+
+
+class StudyWaiting(TunesmithError):  # noqa: N818 (it is no fault)
+    """A study has no trial to hand out now, but may have one later: when another one was told."""
+
+
 class TuneError(TunesmithError, RuntimeError):
     """Trials did not complete; raised at the end of an experiment, after everything is stored."""
