@@ -59,6 +59,7 @@ class _Suggester:
         """See Suggester."""
         self._world.point("before a suggestion")
         self._witness.on_carry_out(command)
+        self._world.counts["stand-ins"] += command.instead_of is not None
         self._inline.ask(command, history)
 
     def close(self) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from campaigns.simulate.asking import n_fitting
 from campaigns.simulate.faults import Violation, require
 from campaigns.simulate.plan import Plan
 from campaigns.simulate.rows import Row
@@ -81,37 +83,24 @@ def _check_slots(experiment: Experiment, witness: Witness) -> None:
 
 
 def _check_idle_slots(witness: Witness) -> None:
-    """No slot is free while a trial could start, and the searcher is asked while trials are missing."""
+    """No slot is free while a trial could start, and the searcher is asked while configs are missing."""
     plan, now = witness.plan, witness.handled_at
+    answer = witness.last_answer
+    is_answered = answer is not None and (answer.is_exhausted or not answer.suggestions)
+    is_asked = witness.request is not None or len(witness.rows) == plan.n_trials
+    if plan.n_ahead is None and witness.ending is None and not is_asked and not is_answered:
+        n_missing = witness.n_missing()[1]
+        require(n_missing < 1, "too few configs are held ready", f"{n_missing} are missing")
     if witness.ending is not None or witness.is_tripped or plan.scheduler == "synchronous" or not _has_room(witness):
         return
     ready = [i for i, row in enumerate(witness.rows) if row.status is TrialStatus.PENDING and row.not_before <= now]
     require(not ready, "a slot idles", f"trials {ready} could start")
-    answer = witness.last_answer
-    is_asked = witness.request is not None or len(witness.rows) == plan.n_trials
-    is_answered = answer is not None and (answer.is_exhausted or not answer.suggestions)
     require(is_asked or is_answered, "a slot idles", "and the searcher is not asked")
 
 
 def _has_room(witness: Witness) -> bool:
-    spec = witness.plan.spec
-    limit = spec.max_concurrent_trials
-    if limit is not None and len(witness.held) >= limit:
-        return False
     placements = [start.placement for start in witness.held.values()]
-    for node in witness.plan.nodes:
-        mine = [placement for placement in placements if placement.node == node.name]
-        shares = [1.0 - sum(placement.gpus.get(gpu, 0.0) for placement in mine) for gpu in node.gpus]
-        n_whole = math.ceil(spec.resources.gpu)
-        fits = [
-            node.name not in witness.ledger.lost_nodes,
-            spec.resources.cpu * (len(mine) + 1) <= node.cpu + 1e-9,
-            sum(share >= min(1.0, spec.resources.gpu) - 1e-9 for share in shares) >= n_whole,
-            all(need * (len(mine) + 1) <= node.custom.get(name, 0.0) for name, need in spec.resources.custom.items()),
-        ]
-        if all(fits):
-            return True
-    return False
+    return n_fitting(witness.plan, placements, witness.ledger.lost_nodes) > 0
 
 
 def _check_rungs(scheduler: ASHAScheduler) -> None:
@@ -183,12 +172,12 @@ def _check_suggestions(plan: Plan, request: Suggest, answer: ConfigsSuggested, r
     """The answer is what a new searcher says for the history of that moment, with a stream of its own."""
     trials = tuple(replayed.state.trials)
     history = History(space=plan.space, objective=replayed.objective, seed=plan.seed, trials=trials)
-    found: Sequence[Suggestion] | Exhausted | Wait
-    try:
-        found = plan.make_searcher().suggest(history, generator(plan.seed, "suggest", len(trials)), request.n)
-    except ArithmeticError:
-        stand_in = generator(plan.seed, "fallback", len(trials))
-        found = RandomSearch().suggest(history, stand_in, request.n)
+    found: Sequence[Suggestion] | Exhausted | Wait | None = None
+    if request.instead_of is None:
+        with suppress(ArithmeticError):
+            found = plan.make_searcher().suggest(history, generator(plan.seed, "suggest", len(trials)), request.n)
+    if found is None:
+        found = RandomSearch().suggest(history, generator(plan.seed, "fallback", len(trials)), request.n)
     configs = [] if isinstance(found, Exhausted | Wait) else [suggestion.config for suggestion in found]
     given = [suggestion.config for suggestion in answer.suggestions]
     is_equal = given == configs and answer.is_exhausted == isinstance(found, Exhausted)

@@ -34,6 +34,7 @@ _ROWS = {
     "attempts with a fault": "attempts with a fault",
     "attempts that hang": "  that hang",
     "given up": "attempts given up for their silence",
+    "stand-ins": "requests that random search answered for a slow searcher",
     "nodes lost": "nodes lost",
     "messages that came twice": "messages that came twice",
     "messages that came late": "messages that came late",

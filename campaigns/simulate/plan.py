@@ -54,7 +54,7 @@ class Faults:
     p_save_at_stop: float = 0.0
     p_slow_disk: float = 0.0
     p_wall_jump: float = 0.0
-    slow_search_s: float = 0.0  #: up to so much more of each request to the searcher
+    slow_search_s: float = 0.0  #: up to so much more of each request to the searcher; it is no cost that is known
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Plan:
     stop_at: int
     checkpoint_every: int
     n_nodes: int
-    n_ahead: int
+    n_ahead: int | None  #: None: as many as pay
     cost_s: float
     start_s: float
     is_coarse: bool  #: equal durations and few distinct losses, so that instants and values tie
@@ -188,13 +188,13 @@ def draw_plan(seed: int) -> Plan:
         stop_at=rng.randint(2, n_steps),
         checkpoint_every=rng.choice((0, 1, 1, 2, 3)) if scheduler != "synchronous" else 1,
         n_nodes=rng.choice((1, 1, 2)),
-        n_ahead=0 if searcher not in ("random", "grid") else rng.choice((0, 4)),
+        n_ahead=None if searcher not in ("random", "grid") else rng.choice((0, 4)),
         cost_s=rng.choice((0.0, 0.125, 1.5, 6.0)),
         start_s=rng.choice((0.0, 0.25, 1.0)),
         is_coarse=rng.random() < 0.3,
         p_strange=rng.choice((0.0, 0.0, 0.1, 0.3)),
         options=_draw_options(rng),
-        faults=_draw_faults(rng, is_sqlite=seed % 25 == 7),
+        faults=_draw_faults(rng, is_sqlite=seed % 25 == 7, slowest_s=4.0 if searcher in ("random", "grid") else 200.0),
     )
 
 
@@ -234,7 +234,7 @@ def _draw_options(rng: Random) -> dict[str, Any]:
     }
 
 
-def _draw_faults(rng: Random, *, is_sqlite: bool) -> Faults:
+def _draw_faults(rng: Random, *, is_sqlite: bool, slowest_s: float) -> Faults:
     if rng.random() < 0.05:
         return Faults()
     return Faults(
@@ -253,5 +253,5 @@ def _draw_faults(rng: Random, *, is_sqlite: bool) -> Faults:
         p_save_at_stop=rng.choice((0.0, 0.5)),
         p_slow_disk=rng.choice((0.0, 0.0, 0.1)),
         p_wall_jump=rng.choice((0.0, 0.1)),
-        slow_search_s=rng.choice((0.0, 0.0, 4.0)),
+        slow_search_s=rng.choice((0.0, 0.0, 4.0, slowest_s)),
     )

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from campaigns.simulate.asking import SLACK_S, AskingBooks
 from campaigns.simulate.faults import Violation, require
 from campaigns.simulate.ledger import Ledger
 from campaigns.simulate.oracle import Oracle
@@ -41,7 +42,6 @@ from tunesmith.trial import TrialStatus
 
 #: The commands that somebody acts on; the others are said by being recorded.
 _CARRIED_OUT = (Suggest, StartAttempt, AnswerReport, StopAttempt, DeleteCheckpoint)
-_SLACK_S = 1e-5
 
 
 class Witness:
@@ -50,6 +50,8 @@ class Witness:
     def __init__(self, plan: Plan, ledger: Ledger, clock: Clock) -> None:
         self.plan, self.ledger, self.clock = plan, ledger, clock
         self.oracle = Oracle(plan)
+        self.asking = AskingBooks(plan)
+        self.gone_nodes: set[str] = set()  #: that the driver knows of, in this session
         self.rows: list[Row] = []
         self.batch_sizes: list[int] = []  #: of the commits: where the passes end in the log
         self.epoch = 0
@@ -121,16 +123,18 @@ class Witness:
         text = f"{self._to_carry_out}"
         require(not self._to_carry_out, "a committed command is not carried out", text)
         self.check_pass()
-        deadline = self._next_deadline()
+        n_idle = self.n_missing()[0]
+        idle_deadline = self.asking.look(None if self.ending else self.request, n_idle=n_idle, now=self.handled_at)
+        deadline = min(self._next_deadline(), idle_deadline)
         latest = math.inf if timeout_s is None else self.clock.now() + timeout_s
         text = f"it waits until {latest} and should be awake at {deadline}; it is {self.clock.now()}"
-        require(latest <= max(deadline, self.clock.now()) + _SLACK_S, "a deadline is slept through", text)
+        require(latest <= max(deadline, self.clock.now()) + SLACK_S, "a deadline is slept through", text)
 
     def _next_deadline(self) -> float:
         if self.ending is not None:
             return math.inf
         # One that had passed when the driver last looked waits for a slot, which an event will bring.
-        deadlines = [row.not_before for row in self.rows if row.not_before > self.handled_at + _SLACK_S]
+        deadlines = [row.not_before for row in self.rows if row.not_before > self.handled_at + SLACK_S]
         deadlines += [row.silent_at(self.plan.spec) for row in self.rows]
         budget_s = self.plan.spec.time_budget_s
         return min([*deadlines, self.began_at + budget_s if budget_s is not None else math.inf])
@@ -155,6 +159,8 @@ class Witness:
         self.epoch, self.ending, self.request, self.last_answer = record.epoch, None, None, None
         self.interrupt_level, self.has_success = 0, False
         self.start_failures.clear()
+        self.gone_nodes.clear()
+        self.asking.begin_session()
         for index, row in enumerate(self.rows):
             row.not_before = -math.inf
             row.forgive_losses()
@@ -169,9 +175,14 @@ class Witness:
                     row.is_left_over, row.placement = True, None
 
     def _suggest(self, record: Suggest) -> None:
-        require(self.request is None, "two requests to the searcher at a time", f"{record}")
         n_left = self.plan.n_trials - len(self.rows)
         require(1 <= record.n <= n_left, "too many configs asked for", f"{record}, {n_left} to go")
+        missing = self.n_missing()
+        if record.instead_of is None:
+            require(self.request is None, "two requests to the searcher at a time", f"{record}")
+            self.asking.check_request(record, missing)
+        else:
+            self.asking.check_stand_in(record, self.request, n_idle=missing[0], now=self.handled_at)
         self.request, self.last_answer = record, None
 
     def _configs_suggested(self, record: ConfigsSuggested) -> None:
@@ -180,6 +191,8 @@ class Witness:
         require(is_asked, "an answer that nobody asked for", f"{record}")
         assert request is not None
         require(len(record.suggestions) <= request.n, "more configs than asked for", f"{record}")
+        if request.instead_of is None:
+            self.asking.note_answer(record)
         self.request, self.last_answer = None, record
         for suggestion in record.suggestions:
             twin = next((i for i, row in enumerate(self.rows) if row.config == suggestion.config), None)
@@ -194,7 +207,7 @@ class Witness:
         require(not self.is_tripped, "a start though all fail alike", f"{record}")
         require(is_startable, "a start of a trial that cannot start", f"{record}, {row}, {self.ending}")
         require(record.attempt == row.attempt + 1, "attempts are not counted", f"{record} after {row.attempt}")
-        require(row.not_before <= self.clock.now() + _SLACK_S, "a start before its time", f"{record}, {row}")
+        require(row.not_before <= self.clock.now() + SLACK_S, "a start before its time", f"{record}, {row}")
         step, path = row.newest or (0, None)
         is_newest = (record.checkpoint, record.start_step) == (path, step)
         text = f"trial {record.trial} starts at step {record.start_step} from {record.checkpoint}, newest: {path}"
@@ -204,6 +217,7 @@ class Witness:
         row.results = [result for result in row.results if result[1] <= step]
         row.not_before = -math.inf
         row.heard_at, row.has_reported = self.handled_at, False
+        self.asking.note_start(record.trial, self.handled_at)
         self._set(record.trial, TrialStatus.RUNNING)
         self._check_places()
 
@@ -247,6 +261,7 @@ class Witness:
 
     def _node_lost(self, record: NodeLost) -> None:
         require(record.node in self.ledger.lost_nodes, "a node that was not lost", f"{record}")
+        self.gone_nodes.add(record.node)
         for row in self.rows:
             if row.status is TrialStatus.RUNNING and row.placement and row.placement.node == record.node:
                 row.is_node_lost = True
@@ -261,6 +276,7 @@ class Witness:
         is_over = record.status is not TrialStatus.PENDING and record.status is not TrialStatus.PAUSED
         if is_over:
             row.forgive_losses()
+        self.asking.note_conclusion(record, self.handled_at)
         row.not_before = -math.inf if record.not_before is None else record.not_before
         row.forget_attempt()
         self._set(record.trial, record.status)
@@ -336,7 +352,7 @@ class Witness:
 
     def _stop_attempt(self, record: StopAttempt) -> None:
         row = self._require_running(record)
-        is_silent = row.silent_at(self.plan.spec) <= self.handled_at + _SLACK_S
+        is_silent = row.silent_at(self.plan.spec) <= self.handled_at + SLACK_S
         is_given_up = record.status_after is TrialStatus.FAILED and is_silent and self.ending is None
         require(self.ending is not None or is_given_up, "a stop without a reason", f"{record}, {row}")
         if row.told is None:
@@ -374,7 +390,7 @@ class Witness:
             EndReason.FINISHED: n_open == 0 and len(self.rows) == self.plan.n_trials,
             EndReason.EXHAUSTED: n_open == 0 and self.last_answer is not None and self.last_answer.is_exhausted,
             EndReason.TIME_BUDGET: spec.time_budget_s is not None
-            and now >= self.began_at + spec.time_budget_s - _SLACK_S,
+            and now >= self.began_at + spec.time_budget_s - SLACK_S,
             EndReason.STEP_BUDGET: spec.max_total_steps is not None and self.n_results >= spec.max_total_steps,
             EndReason.INTERRUPTED: self.interrupt_level > 0,
             EndReason.FAILED: self._may_fail(),
@@ -388,6 +404,10 @@ class Witness:
         return n_failed > 0 or len(self.ledger.lost_nodes) == self.plan.n_nodes
 
     # ------------------------------------------------------------ helpers
+
+    def n_missing(self) -> tuple[int, int, int]:
+        """See AskingBooks."""
+        return self.asking.n_missing(self.rows, self.gone_nodes, self.handled_at)
 
     @property
     def is_tripped(self) -> bool:

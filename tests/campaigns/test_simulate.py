@@ -11,7 +11,9 @@ from campaigns.simulate.campaign import play_seed
 from campaigns.simulate.continuity import N_INTERRUPTIONS, compare_seed
 from campaigns.simulate.planted import Bug
 
-from tunesmith.experiment import experiment, state
+from tunesmith.experiment import experiment, pace, state
+from tunesmith.experiment.asking import ConfigRequests
+from tunesmith.experiment.pace import Pace
 from tunesmith.rng import generator
 from tunesmith.runner import suggester
 
@@ -44,6 +46,7 @@ def test_the_sample_has_faults_of_every_kind() -> None:
         "reports after a stop",
         "slow appends",
         "wall clock jumps",
+        "stand-ins",
     )
     assert [kind for kind in kinds if counts[kind] == 0] == []
 
@@ -88,6 +91,35 @@ def test_an_interrupt_that_keeps_the_scheduler_from_deciding_is_found() -> None:
         violations = [play_seed(seed).violation for seed in range(80)]
     kinds = {violation.kind for violation in violations if violation is not None}
     assert "another decision than the oracle's" in kinds
+
+
+_further = ConfigRequests._further
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "value", "kind"),
+    [
+        (Pace, "n_ahead", lambda self, n_slots: n_slots, "other configs asked for than are missing"),
+        (Pace, "n_ahead", lambda self, n_slots: 0, "too few configs are held ready"),
+        (Pace, "note_conclusion", lambda *conclusion: None, "too few configs are held ready"),
+        (
+            ConfigRequests,
+            "_further",
+            lambda *what, n_idle, now: _further(*what, n_idle=n_idle, now=now) if n_idle > 0 else None,
+            "too few configs are held ready",
+        ),
+        (pace, "MIN_PATIENCE_S", 30.0, "a stand-in that is not due"),
+        (pace, "MIN_PATIENCE_S", 90.0, "a deadline is slept through"),
+        (ConfigRequests, "_instead_of", lambda *what: None, "the experiment does not end"),
+    ],
+    ids=["always ahead", "never ahead", "time forgotten", "when idle", "too early", "too late", "nobody stands in"],
+)
+def test_configs_that_are_asked_for_when_they_should_not_be_are_found(
+    target: object, name: str, value: object, kind: str
+) -> None:
+    with patch.object(target, name, value):
+        violations = (play_seed(seed).violation for seed in range(60))
+        assert any(violation is not None and violation.kind == kind for violation in violations)
 
 
 def test_a_world_is_a_function_of_its_seed() -> None:

@@ -48,7 +48,7 @@ class AnyEvents(RuleBasedStateMachine):
     @initialize(
         scheduler=st.sampled_from(sorted(SCHEDULERS)),
         stopper=st.sampled_from(sorted(STOPPERS)),
-        n_ahead=st.sampled_from([0, 3]),
+        n_ahead=st.sampled_from([0, 3, None]),
         gpu=st.sampled_from([0.0, 0.5, 1.0]),
         spec=st.fixed_dictionaries(
             {
@@ -88,11 +88,13 @@ class AnyEvents(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ events that are right
 
-    @rule(pick=st.integers(0, 9), n=st.integers(0, 4), is_exhausted=st.booleans())
-    def answer_a_request(self, pick, n, is_exhausted):
-        for request, n_asked in self.world.state.requests.items():
-            n_given = n_asked if pick < 7 else n
-            found = self.world.suggested(request, n_given, is_exhausted=is_exhausted and pick == 9)
+    @rule(
+        pick=st.integers(0, 9), n=st.integers(0, 4), is_exhausted=st.booleans(), cpu_s=st.sampled_from([0.0, 0.2, 9.0])
+    )
+    def answer_a_request(self, pick, n, is_exhausted, cpu_s):
+        for request, asked in self.world.state.requests.items():
+            n_given = asked.n if pick < 7 else n
+            found = self.world.suggested(request, n_given, is_exhausted=is_exhausted and pick == 9, cpu_s=cpu_s)
             self.feed(found)
             break
 
@@ -110,7 +112,7 @@ class AnyEvents(RuleBasedStateMachine):
         if index is not None:
             self.feed(self.world.ended(index, outcome, error="E: e"))
 
-    @rule(seconds=st.floats(0.0, 20.0))
+    @rule(seconds=st.floats(0.0, 20.0) | st.just(70.0))
     def time_passes(self, seconds):
         self.world.now += seconds
         self.feed()
@@ -195,8 +197,8 @@ class AnyEvents(RuleBasedStateMachine):
         for _ in range(3000):
             if world.experiment.is_done:
                 break
-            for request, n in list(world.state.requests.items()):
-                self.feed(world.suggested(request, n))
+            for request, asked in list(world.state.requests.items()):
+                self.feed(world.suggested(request, asked.n))
             index = self.running(0)
             if index is None:
                 deadline = world.experiment.next_deadline()

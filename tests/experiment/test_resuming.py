@@ -14,6 +14,7 @@ from tunesmith.events import (
     EndReason,
     SessionStarted,
     StartAttempt,
+    Suggest,
     Verdict,
 )
 from tunesmith.resources import Node
@@ -182,7 +183,7 @@ def test_requests_of_the_old_session_are_asked_anew_and_old_answers_ignored():
     world = World(n_slots=1, n_trials=1, answers_itself=False)
     world.begin()
     again = world.resumed()
-    assert again.state.requests == {2: 1}
+    assert again.state.requests == {2: Suggest(2, 1)}
     assert again.handle(again.suggested(1, 1)) == []
     assert started(again.handle(again.suggested(2, 1))) == [0]
 

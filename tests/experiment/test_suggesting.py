@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunesmith.events import ConfigsSuggested, EndReason, Suggest
+from tunesmith.events import ConcludeAttempt, ConfigsSuggested, EndReason, Suggest
+from tunesmith.experiment.pace import MIN_PATIENCE_S, PATIENCE_SHARE, WORTHWHILE_SHARE, Pace
 from tunesmith.trial import AttemptOutcome, TrialStatus
 
 from .world import World, of, started
@@ -86,6 +87,179 @@ def test_a_trial_that_never_reported_is_over_and_without_a_value_in_what_the_sea
     silent, other = world.experiment.history().trials[:2]
     assert (silent.status, silent.n_reports, silent.best_value) == (TrialStatus.COMPLETED, 0, None)
     assert (other.status, other.best_value) == (TrialStatus.COMPLETED, 1.0)
+
+
+# ---------------------------------------------------------------- ahead of need, where it pays
+
+
+def paced_world(*, cost_s, held_s, **spec):
+    """A first round in which each config cost `cost_s` and each trial held its slot for `held_s`; the second one runs.
+
+    Returns also what was asked for in the pass that started it.
+    """
+    world = World(n_slots=4, n_ahead=None, answers_itself=False, **{"n_trials": 100, **spec})
+    world.begin()
+    world.handle(world.suggested(1, 4, cpu_s=4 * cost_s))
+    n_running = len(world.state.running)
+    world.handle(*[world.ended(trial) for trial in range(n_running)], at=held_s)
+    (request,) = world.state.requests
+    return world, asked(world.handle(world.suggested(request, n_running, cpu_s=n_running * cost_s)))
+
+
+@pytest.mark.parametrize(
+    ("cost_s", "held_s", "n_ready"),
+    [
+        (0.0, 10.0, 0),
+        (0.199, 10.0, 0),
+        (0.201, 10.0, 1),
+        (2.51, 10.0, 2),
+        (7.5, 10.0, 3),
+        (10.0, 10.0, 4),
+        (99.0, 1.0, 4),
+    ],
+)
+def test_as_many_are_held_ready_as_slots_become_free_while_one_is_proposed(cost_s, held_s, n_ready):
+    _, ahead = paced_world(cost_s=cost_s, held_s=held_s)
+    assert ahead == ([n_ready] if n_ready else [])
+    assert WORTHWHILE_SHARE == 0.02
+
+
+def test_with_long_trials_each_result_is_in_before_the_next_config_is_asked_for():
+    world, ahead = paced_world(cost_s=0.03, held_s=600.0)
+    for trial in range(4, 12):
+        assert ahead == []
+        assert asked(world.end(trial, at=world.now + 150.0)) == [1]
+        (request,) = world.state.requests
+        ahead = asked(world.handle(world.suggested(request, 1, cpu_s=0.03)))
+
+
+def test_a_slot_that_becomes_free_is_taken_at_once_and_what_it_took_is_asked_for_again():
+    world, ahead = paced_world(cost_s=4.0, held_s=10.0)
+    assert ahead == [2]
+    world.handle(world.suggested(3, 2, cpu_s=8.0))
+    records = world.end(4)
+    assert (started(records), asked(records)) == ([8], [1])
+
+
+def test_no_more_are_held_ready_than_may_run_or_are_left():
+    _, ahead = paced_world(cost_s=99.0, held_s=1.0, max_concurrent_trials=2)
+    assert ahead == [2]
+    _, ahead = paced_world(cost_s=99.0, held_s=1.0, n_trials=11)
+    assert ahead == [3]
+
+
+def test_a_fixed_number_ahead_is_not_changed_by_what_was_measured():
+    world = World(n_slots=4, n_trials=100, n_ahead=0, answers_itself=False)
+    world.begin()
+    world.handle(world.suggested(1, 4, cpu_s=400.0))
+    world.handle(*[world.ended(trial) for trial in range(4)], at=1.0)
+    assert asked(world.handle(world.suggested(2, 4, cpu_s=400.0))) == []
+
+
+def test_a_replay_holds_as_many_ready_as_the_driver_before():
+    world, ahead = paced_world(cost_s=4.0, held_s=10.0)
+    assert ahead == [2]
+    again = world.resumed()
+    assert again.state.pace == world.state.pace
+    assert asked(again.handle()) == []  # asked for when it began
+    assert list(again.state.requests.values()) == [Suggest(4, 2)]
+
+
+def test_the_cost_of_the_next_config_is_the_median_of_the_latest():
+    pace = Pace()
+    for cpu_s in (5.0, 0.02, 0.04, 0.02):  # the first one paid for an import
+        pace.note_answer(cpu_s, 2)
+    pace.note_answer(9.0, 0)
+    assert pace.cost_s == pytest.approx(0.01)
+    for _ in range(9):
+        pace.note_answer(1.0, 1)
+    assert pace.cost_s == 1.0
+
+
+def test_all_attempts_of_a_trial_count_for_its_time_and_failures_do_not():
+    world = World(n_slots=3, n_trials=3, max_failures=1)
+    world.begin()
+    world.fail(0, at=2.0)
+    world.handle(at=3.0)
+    assert [c.held_s for c in of(world.end(0, at=5.0), ConcludeAttempt)] == [pytest.approx(2.0)]
+    assert world.state.pace.mean_held_s == pytest.approx(4.0)
+    world.fail(1, at=6.0)
+    world.end(1, AttemptOutcome.INVALID, at=7.0)
+    world.end(2, at=10.0)
+    assert world.state.pace.mean_held_s == pytest.approx((4.0 + 10.0) / 2)
+
+
+# ---------------------------------------------------------------- F84: a searcher that is too slow
+
+
+def idle_world(**spec):
+    """Two slots are free, and the searcher does not answer."""
+    world = World(n_slots=2, answers_itself=False, **{"n_trials": 10, **spec})
+    world.begin()
+    return world
+
+
+def test_random_search_is_asked_when_a_slot_has_stood_idle_for_too_long():
+    world = idle_world()
+    assert world.experiment.next_deadline() == pytest.approx(60.0, abs=1e-5)
+    assert asked(world.handle(at=59.0)) == []
+    (instead,) = of(world.handle(at=60.0), Suggest)
+    reason = "no answer to request 1, and a slot has stood idle for 60 s"
+    assert instead == Suggest(2, 2, instead_of=1, reason=reason)
+    assert world.experiment.next_deadline() == float("inf"), "random search is waited for"
+    assert asked(world.handle(at=200.0)) == []
+
+
+def test_the_late_answer_is_dropped_and_the_searcher_is_asked_again_for_the_next_slot():
+    world = idle_world()
+    world.handle(at=60.0)
+    assert world.handle(world.suggested(1, 2)) == []
+    assert started(world.handle(world.suggested(2, 2))) == [0, 1]
+    assert world.handle(world.suggested(1, 2)) == []
+    assert of(world.end(0), Suggest) == [Suggest(3, 1)]
+
+
+def test_nobody_stands_in_while_no_slot_is_idle():
+    world, ahead = paced_world(cost_s=4.0, held_s=10.0)
+    assert ahead == [2]
+    assert world.experiment.next_deadline() == float("inf")
+    assert asked(world.handle(at=1000.0)) == []
+    world.end(4, at=1001.0)
+    assert asked(world.handle(at=1060.0)) == []
+    assert of(world.handle(at=1061.0), Suggest) == [
+        Suggest(4, 1, instead_of=3, reason="no answer to request 3, and a slot has stood idle for 60 s")
+    ]
+
+
+def test_all_slots_that_became_idle_meanwhile_are_served():
+    world = World(n_slots=4, n_trials=100, answers_itself=False)
+    world.begin()
+    world.handle(world.suggested(1, 4))
+    assert asked(world.end(0, at=5.0)) == [1]
+    world.end(1, at=20.0)
+    world.end(2, at=30.0)
+    assert asked(world.handle(at=65.0)) == [3]
+
+
+def test_with_long_trials_the_searcher_has_a_tenth_of_their_time():
+    world = World(n_slots=1, n_trials=10, answers_itself=False)
+    world.begin()
+    world.handle(world.suggested(1, 1))
+    world.end(0, at=3000.0)
+    assert world.experiment.next_deadline() == pytest.approx(3000.0 + 0.1 * 3000.0)
+    assert (MIN_PATIENCE_S, PATIENCE_SHARE) == (60.0, 0.1)
+
+
+def test_the_time_of_a_stand_in_is_not_taken_for_the_searchers():
+    world = idle_world()
+    world.handle(at=60.0)
+    world.handle(world.suggested(2, 2, cpu_s=0.001))
+    assert world.state.pace.cost_s is None
+
+
+def test_an_answer_in_the_last_instant_is_taken():
+    world = idle_world()
+    assert started(world.handle(world.suggested(1, 2), at=60.0)) == [0, 1]
 
 
 # ---------------------------------------------------------------- Wait

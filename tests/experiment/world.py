@@ -38,7 +38,7 @@ class World:
         n_slots: float = 2,
         scheduler: Any = None,
         stopper: Any = None,
-        n_ahead: int = 0,
+        n_ahead: int | None = 0,
         answers_itself: bool = True,
         log: list[Record] = (),  # type: ignore[assignment]
         **spec: Any,

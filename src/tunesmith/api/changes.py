@@ -13,7 +13,7 @@ from tunesmith.errors import ConfigError, ExperimentExistsError
 from tunesmith.space import keeps_grid_places, space_difference
 from tunesmith.spec import ExperimentSpec
 from tunesmith.stores import Reader
-from tunesmith.trial import Objective
+from tunesmith.trial import MetricConstraint, Objective
 from tunesmith.trialside.functions import ANONYMOUS_METRIC
 
 _log = logging.getLogger("tunesmith")
@@ -84,7 +84,9 @@ def _check_points(old: ExperimentSpec, new: ExperimentSpec, n_trials: int) -> No
 def _is_same_metric(reader: Reader, new: Objective | None) -> bool:
     """Whether the objective that had no name is now called by the name of the one metric that all trials reported."""
     old = reader.spec.objective
-    if old is None or new is None or old.metrics != (ANONYMOUS_METRIC,) or old.modes != new.modes:
+    if old is None or new is None or old.metrics != (ANONYMOUS_METRIC,):
+        return False
+    if old.modes != new.modes or old.constraints != new.constraints:
         return False
     paths = [f"$.{json.dumps(name, ensure_ascii=False)}" for name in (ANONYMOUS_METRIC, new.metric)]
     sql = "SELECT 1 FROM results WHERE json_extract(metrics, ?) IS NOT json_extract(metrics, ?) LIMIT 1"
@@ -95,18 +97,27 @@ def _objective_words(objective: Objective | None) -> str:
     if objective is None:
         return "none"
     names = ("the returned or only metric" if name == ANONYMOUS_METRIC else name for name in objective.metrics)
-    return ", ".join(f"{mode.value} {name}" for mode, name in zip(objective.modes, names, strict=True))
+    words = ", ".join(f"{mode.value} {name}" for mode, name in zip(objective.modes, names, strict=True))
+    bounds = " and ".join(f"{bound.metric} {_bound_words(bound)}" for bound in objective.constraints)
+    return f"{words} with {bounds}" if bounds else words
+
+
+def _bound_words(constraint: MetricConstraint) -> str:
+    """As it may be given again: exactly."""
+    return f"{'<=' if constraint.is_upper else '>='} {constraint.bound!r}".removesuffix(".0")
 
 
 def _as_before(objective: Objective | None) -> str:
     if objective is None:
         return "leave out metric= and mode="
+    bounds = {bound.metric: _bound_words(bound) for bound in objective.constraints}
+    also = f" and constraints={bounds!r}" if bounds else ""
     if objective.metrics == (ANONYMOUS_METRIC,):
-        return f"go on without metric= in tune.{'minimize' if objective.mode.value == 'min' else 'maximize'}"
+        return f"go on without metric= in tune.{'minimize' if objective.mode.value == 'min' else 'maximize'}{also}"
     is_one = len(objective.metrics) == 1
     metric: Any = objective.metric if is_one else list(objective.metrics)
     mode: Any = objective.mode.value if is_one else [mode.value for mode in objective.modes]
-    return f"give metric={metric!r} and mode={mode!r} as before"
+    return f"give metric={metric!r}{',' if bounds else ' and'} mode={mode!r}{also} as before"
 
 
 def _listed(words: Any) -> str:

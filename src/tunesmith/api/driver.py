@@ -198,11 +198,14 @@ def _created(folder: Path, plan: Plan, durability: str) -> SqliteStore | None:
 
 
 def _experiment(plan: Plan, executor: Executor, *, begins_trials: bool) -> Experiment:
-    """The state machine; configs that no result can change are held ready ahead of need."""
+    """The state machine. Configs that no result can change are held ready ahead of need; others where that pays.
+
+    It does not where the searcher is asked in the loop's own thread, while nothing else goes on.
+    """
     spec = plan.spec
     if executor.is_inline:  # it has as many CPUs as the machine, but one thread to run trials in
         spec = replace(spec, max_concurrent_trials=1)
-    n_ahead = 0
+    n_ahead: int | None = 0 if executor.is_inline or isinstance(executor.clock, VirtualClock) else None
     if not plan.searcher.uses_results:
         n_ahead = min(_MAX_AHEAD, _AHEAD_PER_SLOT * SlotPool(executor.nodes()).n_fitting(spec.resources))
     return Experiment(

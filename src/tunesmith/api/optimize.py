@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tunesmith.analysis import ExperimentAnalysis
@@ -18,7 +18,7 @@ def minimize(
     *,
     num_samples: int = 100,
     max_t: int | None = None,
-    metric: str | None = None,
+    metric: str | Sequence[str] | None = None,
     **run_arguments: Any,
 ) -> ExperimentAnalysis:
     """Find the config with the smallest objective. Search and early stopping are chosen for you.
@@ -26,6 +26,7 @@ def minimize(
     The objective is `metric`, else the number that the function returns, else the only metric it reports.
 
     Args:
+        metric: a list for several objectives, all to be made small; see `run` for one small and another large.
         max_t: the last step of a full training: poor trials are stopped before it. None: all run to their end.
         run_arguments: any further argument of `run`.
     """
@@ -38,7 +39,7 @@ def maximize(
     *,
     num_samples: int = 100,
     max_t: int | None = None,
-    metric: str | None = None,
+    metric: str | Sequence[str] | None = None,
     **run_arguments: Any,
 ) -> ExperimentAnalysis:
     """Find the config with the largest objective; see `minimize`."""
@@ -52,7 +53,7 @@ def _optimize(
     mode: str,
     num_samples: int,
     max_t: int | None,
-    metric: str | None,
+    metric: str | Sequence[str] | None,
     **run_arguments: Any,
 ) -> ExperimentAnalysis:
     if "config" in run_arguments or "mode" in run_arguments:
@@ -65,7 +66,7 @@ def _optimize(
         trainable,
         config=space,
         metric=metric or ANONYMOUS_METRIC,
-        mode=mode,
+        mode=[mode] * len(metric) if isinstance(metric, list | tuple) else mode,
         num_samples=num_samples,
         **run_arguments,
     )

@@ -70,6 +70,7 @@ def make_plan(
     report_timeout_s: float | None,
     nan_policy: str,
     seed: int | None,
+    constraints: Mapping[str, str] | None = None,
 ) -> Plan:
     """The plan in the words of `tune.run`. Raises ConfigError, SpaceError, ResourceError or TrainableError."""
     check_trainable(trainable)
@@ -78,7 +79,7 @@ def make_plan(
     tree = dict(config) if isinstance(config, Mapping) else {} if config is None else config
     space = Space(tree, parse_constraints(parameter_constraints))
     bound = create_scheduler(scheduler) if isinstance(scheduler, str) else scheduler or FIFOScheduler()
-    objective = bound.bind(_objective(metric, mode, bound))
+    objective = _objective(metric, mode, scheduler=bound, constraints=constraints)
     searcher = make_searcher(search_alg, space, objective, points_to_evaluate=points_to_evaluate, warm_start=warm_start)
     _look_ahead(space, searcher, n_samples, seed=seed)
     stopper = parse_stop(stop)
@@ -129,14 +130,26 @@ def _searcher_name(searcher: Searcher) -> str:
 
 
 def _objective(
-    metric: str | Sequence[str] | None, mode: str | Sequence[str] | None, scheduler: Scheduler
+    metric: str | Sequence[str] | None,
+    mode: str | Sequence[str] | None,
+    *,
+    scheduler: Scheduler,
+    constraints: Mapping[str, str] | None,
 ) -> Objective | None:
-    """The objective of the call, where it gives both; a half in the call and a half in the scheduler is refused."""
+    """The call's objective, or the scheduler's, with the call's constraints; a half here and a half there is refused."""
+    if constraints is not None and not isinstance(constraints, Mapping):
+        raise ConfigError(f'constraints is {constraints!r}. Give bounds by metric: {{"latency": "<= 20"}}.')
     if (metric is None) != (mode is None):
         raise ConfigError(
             f"metric is {metric!r} and mode is {mode!r}. Give both here, or both to the {type(scheduler).__name__}."
         )
-    return parse_objective(metric, mode)
+    own = parse_objective(metric, mode, constraints) if metric is not None else None
+    objective = scheduler.bind(own)
+    if not constraints or own is not None:
+        return objective
+    if objective is None:
+        raise ConfigError("constraints bound the results of an objective. Give metric and mode too.")
+    return parse_objective(objective.metrics, objective.modes, constraints)
 
 
 def _nan_policy(policy: str) -> NanPolicy:

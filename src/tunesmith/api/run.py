@@ -67,6 +67,7 @@ def run(
     points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
     warm_start: Any = None,
     parameter_constraints: Any = (),
+    constraints: Mapping[str, str] | None = None,
     max_failures: int = 0,
     fail_fast: bool | str = False,
     resume: bool | str = False,
@@ -92,7 +93,8 @@ def run(
     Args:
         run_or_experiment: `f(config)`, `f(config, checkpoint_dir=None)`, or a subclass of `Trainable`.
         name: of the experiment and its folder. None makes a new one; an existing one is gone on with.
-        metric, mode: what is optimised ("min" or "max"); may go to the scheduler instead.
+        metric, mode: what is optimised ("min" or "max"); may go to the scheduler instead. Lists of the same length for
+            several objectives: see `result.pareto`.
         stop: when a trial or the experiment ends: {"training_iteration": 10}, f(trial_id, result), or a Stopper.
         config: the search space.
         resources_per_trial: {"cpu": 2, "gpu": 0.5, "license": 1}; one CPU by default.
@@ -101,6 +103,7 @@ def run(
         points_to_evaluate: configs to try first, such as the defaults; what one leaves out is drawn.
         warm_start: earlier experiments (results or folders; spaces may differ), or lists of (config, value).
         parameter_constraints: functions of a config that say whether it is allowed: `lambda c: c["a"] < c["b"]`.
+        constraints: bounds of reported metrics: {"latency": "<= 20"}. `result.best` is the best result that keeps them.
         local_dir, storage_path: where experiments lie; ~/tunesmith_results, or the variable TUNESMITH_RESULTS.
         verbose: 0 silent, 1 progress and summary, 2 and a line per trial, 3 and a line per result.
         max_failures: further attempts of a trial that failed; -1 is endless.
@@ -138,6 +141,7 @@ def run(
         points_to_evaluate=points_to_evaluate,
         warm_start=warm_start,
         parameter_constraints=parameter_constraints,
+        constraints=constraints,
         scheduler=scheduler,
         keep_checkpoints_num=keep_checkpoints_num,
         checkpoint_score_attr=checkpoint_score_attr,

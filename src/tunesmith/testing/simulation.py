@@ -29,7 +29,7 @@ class Simulation:
         script: (config, first step) -> the trial's `SimulatedStep`s.
         space: a dict as users write it.
         store: with records in it, these are replayed first.
-        n_ahead, cost_s: configs held ready, and virtual seconds that each request to the searcher takes.
+        n_ahead, cost_s: configs held ready (None: as many as pay), and virtual seconds that each request takes.
         on_pass: called after each pass; may post events to `executor`.
         spec: fields of `ExperimentSpec` that differ from 10 trials minimising "loss".
     """
@@ -45,7 +45,7 @@ class Simulation:
         store: Store | None = None,
         executor: SimulatedExecutor | None = None,
         n_workers: int = 4,
-        n_ahead: int = 0,
+        n_ahead: int | None = 0,
         cost_s: float = 0.0,
         start_s: float = 0.0,
         on_pass: Callable[[Simulation], None] | None = None,
