@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import random
+
+import optuna
 import pytest
 
 from tunesmith.schedulers import SCHEDULERS, ASHAScheduler, FIFOScheduler
-from tunesmith.searchers import SEARCHERS, AutoSearch, GPSearch, GridSearch, RandomSearch, searcher_class
+from tunesmith.searchers import (
+    SEARCHERS,
+    AskTell,
+    AutoSearch,
+    ConcurrencyLimiter,
+    EvolutionSearch,
+    GPSearch,
+    GridSearch,
+    OptunaSearch,
+    RandomSearch,
+    Repeater,
+    SobolSearch,
+    TPESearch,
+    ZoomSearch,
+    searcher_class,
+)
 from tunesmith.space import grid_search, uniform
 from tunesmith.stoppers import (
     CombinedStopper,
@@ -19,7 +37,17 @@ from tunesmith.stoppers import (
 )
 from tunesmith.testing import SchedulerContract, SearcherContract, StopperContract
 
-SEARCHERS_HERE = {RandomSearch, GridSearch, AutoSearch, GPSearch}
+SEARCHERS_HERE = {
+    RandomSearch,
+    GridSearch,
+    AutoSearch,
+    GPSearch,
+    OptunaSearch,
+    EvolutionSearch,
+    SobolSearch,
+    TPESearch,
+    ZoomSearch,
+}
 SCHEDULERS_HERE = {FIFOScheduler, ASHAScheduler}
 
 
@@ -43,6 +71,26 @@ class TestGPSearch(SearcherContract):
         return GPSearch()
 
 
+class TestTPESearch(SearcherContract):
+    def make(self):
+        return TPESearch()
+
+
+class TestSobolSearch(SearcherContract):
+    def make(self):
+        return SobolSearch()
+
+
+class TestZoomSearch(SearcherContract):
+    def make(self):
+        return ZoomSearch()
+
+
+class TestEvolutionSearch(SearcherContract):
+    def make(self):
+        return EvolutionSearch()
+
+
 class TestRandomSearchOverAGrid(SearcherContract):
     def make(self):
         return RandomSearch()
@@ -59,6 +107,59 @@ class TestRandomSearchWithPoints(SearcherContract):
 class TestGridSearch(SearcherContract):
     def make(self):
         return GridSearch(4)
+
+
+class TestOptunaSearch(SearcherContract):
+    def make(self):
+        return OptunaSearch()
+
+
+class TestOptunaSearchWithASampler(SearcherContract):
+    def make(self):
+        return OptunaSearch(optuna.samplers.NSGAIISampler(population_size=4))
+
+
+class TestOptunaSearchWithAFunction(SearcherContract):
+    def make(self):
+        return OptunaSearch(lambda seed: optuna.samplers.RandomSampler(seed))
+
+
+class TestAskTell(SearcherContract):
+    def make(self):
+        return AskTell(_LearningByRandom)
+
+
+class _LearningByRandom:
+    """Asked and told; what it was told, and how often it was asked, shows in what it proposes."""
+
+    def __init__(self, space, seed):
+        self._rng, self._best = random.Random(seed), 4.0
+
+    def ask(self):
+        return {"drop": self._rng.random() / (2 + self._best), "n_layers": self._rng.randrange(1, 5)}
+
+    def tell(self, config, loss):
+        self._best = min(self._best, loss)
+
+
+class TestConcurrencyLimiter(SearcherContract):
+    def make(self):
+        return ConcurrencyLimiter(GPSearch(), 64)
+
+
+class TestConcurrencyLimiterWithBatches(SearcherContract):
+    def make(self):
+        return ConcurrencyLimiter(RandomSearch(), 64, batch=True)
+
+
+class TestRepeater(SearcherContract):
+    def make(self):
+        return Repeater(GPSearch(), 3)
+
+
+class TestRepeaterOfOneThatUsesNoResults(SearcherContract):
+    def make(self):
+        return Repeater(RandomSearch(), 2)
 
 
 class TestFIFOScheduler(SchedulerContract):

@@ -47,7 +47,9 @@ def test_without_configs_the_density_is_even():
 
 
 def test_the_density_of_a_conditional_space_sums_to_one():
-    cube = Cube(Space({"o": choice([{"k": "a", "z": uniform(0, 1)}, {"k": "b"}, {"k": "c", "w": uniform(0, 1)}])}), seed=0)
+    cube = Cube(
+        Space({"o": choice([{"k": "a", "z": uniform(0, 1)}, {"k": "b"}, {"k": "c", "w": uniform(0, 1)}])}), seed=0
+    )
     nan, x = np.nan, (np.arange(2000) + 0.5) / 2000
     parzen = ParzenDensity(cube, np.array([[0, 0.2, nan], [0, 0.3, nan], [1, nan, nan], [2, nan, 0.95]], float))
     with_z = np.stack([np.zeros(2000), x, np.full(2000, nan)], axis=1)
@@ -92,7 +94,9 @@ def test_a_kernel_reaches_the_neighbouring_values_of_few():
 
 def test_columns_are_grouped_by_the_option_they_belong_to():
     inner = choice([{"k": 0, "p": uniform(0, 1)}, {"k": 1}])
-    space = Space({"a": uniform(0, 1), "o": choice([{"x": uniform(0, 1), "y": inner, "n": 1}, {"z": uniform(0, 1), "n": 2}])})
+    space = Space(
+        {"a": uniform(0, 1), "o": choice([{"x": uniform(0, 1), "y": inner, "n": 1}, {"z": uniform(0, 1), "n": 2}])}
+    )
     cube = Cube(space, seed=0)
     groups = [{cube.names[j] for j in columns} for columns in column_groups(cube)]
     assert groups == [{"a", "o"}, {"o/0/x", "o/0/y"}, {"o/0/y/0/p"}, {"o/1/z"}]

@@ -60,8 +60,6 @@ def gain_over_random(make, space, evaluate, n, *, n_seeds):
     """How many decimal digits closer to 0 than random search it comes, by seed, with as many trials."""
     gains = []
     for seed in range(n_seeds):
-        ours, random = (
-            best(run(searcher, space, evaluate, n, seed=seed)) for searcher in (make(), RandomSearch())
-        )
+        ours, random = (best(run(searcher, space, evaluate, n, seed=seed)) for searcher in (make(), RandomSearch()))
         gains.append(math.log10(random + 1e-12) - math.log10(ours + 1e-12))
     return gains

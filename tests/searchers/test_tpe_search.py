@@ -6,9 +6,11 @@ import re
 import numpy as np
 import pytest
 
+from tunesmith.models.cube import Cube
+from tunesmith.models.observations import Observations
 from tunesmith.searchers import TPESearch
-from tunesmith.searchers.tpe_search import good_count, rank_weights
-from tunesmith.space import choice, grid_search, loguniform, randint, uniform
+from tunesmith.searchers.tpe_search import ParzenSuccess, good_count, rank_weights
+from tunesmith.space import Space, choice, grid_search, loguniform, randint, uniform
 
 from .drive import ask, best, gain_over_random, history_of, run, trial_of
 
@@ -35,7 +37,7 @@ def test_a_tenth_is_good_and_never_more_than_25():
 
 def test_better_configs_weigh_more():
     """ln 4, ln 2 and ln(4/3), divided by their mean."""
-    assert rank_weights(3) == pytest.approx([1.756955, 0.878478, 0.364567], abs=1e-5)
+    assert rank_weights(3) == pytest.approx([1.7569353, 0.8784677, 0.3645970], abs=1e-6)
 
 
 @pytest.mark.parametrize(("space", "loss"), [(MIXED, mixed_loss), (NESTED, nested_loss)], ids=["mixed", "nested"])
@@ -61,9 +63,24 @@ def test_running_configs_keep_others_away():
 
 
 def test_a_region_that_fails_is_left():
-    """Half of the space fails, next to the best values; random search fails 30 times in 60 on average."""
-    trials = run(TPESearch(), {"x": uniform(0, 1), "y": uniform(0, 1)}, lambda c: None if c["x"] > 0.5 else 1 - c["x"], 60)
+    """Half of the space fails, right beside the best values; of 40 random configs 20 would fail."""
+    trials = run(
+        TPESearch(), {"x": uniform(0, 1), "y": uniform(0, 1)}, lambda c: None if c["x"] > 0.5 else 1 - c["x"], 60
+    )
     assert sum(trial.best_value is None for trial in trials[20:]) <= 15
+
+
+def test_success_follows_the_shares_of_failures_nearby():
+    """At 0.1 only successes, at 0.9 only failures, at 0.5 as many of both."""
+    cube = Cube(Space({"x": uniform(0, 1)}), seed=0)
+    rows = np.array([0.1] * 40 + [0.5] * 40)[:, None]
+    failed = np.array([0.9] * 40 + [0.5] * 40)[:, None]
+    nothing, zeros = np.empty((0, 1)), np.zeros((80, 0))
+    known = Observations(rows, np.zeros((80, 1)), zeros, np.zeros(80, int), failed, nothing, np.arange(80))
+    found = np.exp(ParzenSuccess(cube, known).log_probability(np.array([[0.1], [0.5], [0.9]])))
+    assert found[0] > 0.95
+    assert found[1] == pytest.approx(0.5)
+    assert found[2] == pytest.approx(0.05)  # never ruled out
 
 
 def test_a_finite_space_is_gone_through_without_a_repetition():
