@@ -12,7 +12,7 @@ from tunesmith.errors import ConfigError
 from tunesmith.protocols import Exhausted, History
 from tunesmith.rng import generator
 from tunesmith.searchers import create_searcher
-from tunesmith.space import Space, choice, loguniform, randint, uniform
+from tunesmith.space import Space, choice, loguniform, randint, sample_from, uniform
 from tunesmith.trial import Mode, Objective, Trial, TrialStatus
 
 LOSS = Objective(("loss",), (Mode.MIN,))
@@ -134,6 +134,31 @@ def test_a_finite_space_is_gone_through_once_and_then_exhausted():
     found = create_searcher("auto").suggest(history, generator(0, "suggest", 12), 1)
     assert isinstance(found, Exhausted)
     assert found.reason == "all configs of the space were proposed (12 at most)"
+
+
+def test_a_function_of_the_user_is_drawn_from_anew_when_its_known_values_are_used_up():
+    space = Space({"x": sample_from(lambda: float(np.random.rand()))})
+    trials = [
+        Trial(i, f"t{i}", space.sample(0, 2**31 + i), status=TrialStatus.COMPLETED, best_value=1.0 * i, step=1)
+        for i in range(128)
+    ]
+    (found,) = create_searcher("gp").suggest(History(space, LOSS, 0, tuple(trials)), generator(0, "suggest", 128), 1)
+    assert found.config["x"] not in [trial.config["x"] for trial in trials]
+    assert found.reason == "drawn at random: nothing new was found"
+
+
+def test_the_edge_of_a_region_that_fails_costs_no_more_failures_than_results():
+    """The best configs lie at the very edge: beyond it hope is large and success is not."""
+    for seed in range(2):
+        trials = run_out(
+            create_searcher("gp"),
+            {"x": uniform(0, 1), "y": uniform(0, 1)},
+            lambda c: None if c["x"] > 0.5 else 1 - c["x"],
+            40,
+            seed=seed,
+        )
+        assert sum(trial.status is TrialStatus.FAILED for trial in trials) <= 24
+        assert best(trials) < 0.52
 
 
 def test_configs_that_constraints_forbid_are_never_proposed():

@@ -10,6 +10,7 @@ One result dominates another if it is nowhere worse and somewhere better; equal 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +47,23 @@ def is_non_dominated(losses: Array) -> NDArray[np.bool_]:
         left = left[1:]
         left = left[(unique[left] < unique[first]).any(axis=1)]
     return np.asarray(kept[place])
+
+
+def pareto_places(losses: Array, violations: Array) -> NDArray[np.intp]:
+    """Places of the Pareto set: results that keep every constraint and that no other such result dominates.
+
+    Where none keeps them all: those that come closest, beaten by no other in every violation. Sorted by the first loss,
+    then by the next; equal ones as they came.
+
+    Args: violations: by how much each result breaks each constraint, 0 if it keeps it; shape (n, k).
+    """
+    is_feasible = (violations == 0.0).all(axis=1)
+    if is_feasible.any():
+        places = np.flatnonzero(is_feasible)
+        places = places[is_non_dominated(losses[places])]
+    else:
+        places = np.flatnonzero(is_non_dominated(violations))
+    return np.asarray(places[np.lexsort(losses[places].T[::-1])])
 
 
 def non_dominated_ranks(losses: Array, violations: Array | None = None, *, n_enough: int | None = None) -> Array:
@@ -159,7 +177,7 @@ def improving_boxes(front: Array, reference: Array) -> tuple[Array, Array]:
         return np.full((1, 1), -np.inf), np.minimum(front.min(axis=0, initial=np.inf), reference)[None]
     edges = np.concatenate([[-np.inf], np.unique(front[:, -1]), reference[-1:]])
     lows, highs = [], []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         # Within the slab only the points at or below its floor forbid anything.
         inner_lows, inner_highs = improving_boxes(front[front[:, -1] <= low][:, :-1], reference[:-1])
         lows.append(np.column_stack([inner_lows, np.full(len(inner_lows), low)]))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 _N_MAX = 200  #: trials of each kind that are used: the newest
-_LEAST = 0.05  #: no config is ruled out for good: the failures may have had another cause
+_LEAST = 0.01  #: no config is ruled out for good: the failures may have had another cause
 
 
 class SuccessModel:
@@ -36,7 +36,7 @@ class SuccessModel:
         self._model = GaussianProcess(cube, rows, y, fit_theta(cube, rows, y))
 
     def probability(self, rows: Array) -> Array:
-        """Between 0.05 and 1 for each row; shape (n,)."""
+        """Between 0.01 and 1 for each row; shape (n,)."""
         from scipy.special import ndtr
 
         mean, sd = self._model.predict(rows)

@@ -166,7 +166,9 @@ class GPProposer(Proposer):
         return row, f"Gaussian process of {task.observations.n} results: {what}"
 
     def _score(self, task: Task, *, is_optimistic: bool) -> Callable[[Array], Array]:
-        weight = _PRIOR_STRENGTH / max(task.observations.n, 1)
+        n_results, n_failed = task.observations.n, len(task.observations.failed)
+        weight = _PRIOR_STRENGTH / max(n_results, 1)
+        caution = (n_results + n_failed) / max(n_results, 1)  # the more fail, the more a result is worth
 
         def score(rows: Array) -> Array:
             mean, sd = self.predict(rows)
@@ -174,7 +176,9 @@ class GPProposer(Proposer):
             if is_optimistic:
                 found = optimism(mean, sd, _N_SD)
             if self._success is not None:
-                found = found + self._success.log_probability(rows)
+                if is_optimistic:  # as a log, like the other: else a large hope would outweigh any certainty to fail
+                    found = np.log(np.logaddexp(0.0, found + self._best))
+                found = found + caution * self._success.log_probability(rows)
             if self._beliefs:
                 found = found + weight * self._beliefs.log_density(rows)
             return found

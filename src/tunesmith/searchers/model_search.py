@@ -126,9 +126,13 @@ class ModelSearch(ABC):
                         proposer = self.fit(Knowledge(cube, observations, cache.beliefs, cache.earlier), rng)
                     answer = proposer.propose(task, rng)
                 answer = answer or self._spread(task, cache.beliefs, history.seed) or _anything_new(task, rng)
-                if answer is None:
+                if answer is not None:
+                    suggestion = Suggestion(cube.config(answer[0], index=index), reason=answer[1])
+                elif fixed or cube.n_points is None:  # a grid asks for one; of `sample_from` only some draws are known
+                    config = history.space.sample(history.seed, index)
+                    suggestion = Suggestion(config, reason="drawn at random: nothing new was found")
+                else:
                     break
-                suggestion = Suggestion(cube.config(answer[0], index=index), reason=answer[1])
             proposed = np.concatenate([proposed, cube.encode(suggestion.config)[None]])
             found.append(suggestion)
         return found or Exhausted(_exhausted_words(history))
@@ -231,7 +235,7 @@ def new_rows(task: Task, rows: Array, rng: np.random.Generator) -> Array:
 
 
 def _anything_new(task: Task, rng: np.random.Generator) -> tuple[Array, str] | None:
-    """A random row that was not proposed yet; where there is none, a repetition for a grid or an opaque space."""
+    """A random row that was not proposed yet, None where there is none."""
     n_points = task.cube.n_points
     if n_points is not None and n_points <= _N_LAST_TRIES:
         rows = new_rows(task, task.cube.enumerate(), rng)
@@ -239,18 +243,7 @@ def _anything_new(task: Task, rng: np.random.Generator) -> tuple[Array, str] | N
         rows = new_rows(task, task.cube.sample(rng, _N_LAST_TRIES), rng)
     if len(rows):
         return rows[int(rng.integers(len(rows)))], "drawn at random: the model found nothing new"
-    if task.fixed or n_points is None:
-        rows, is_allowed = task.cube.settle(_fixed(task, rng), index=task.index)
-        if is_allowed[0]:
-            return rows[0], "a repetition: nothing new was found"
     return None
-
-
-def _fixed(task: Task, rng: np.random.Generator) -> Array:
-    rows = task.cube.sample(rng, 1)
-    for j, place in task.fixed.items():
-        rows[:, j] = place
-    return task.cube.complete(rows, rng)
 
 
 def _exhausted_words(history: History) -> str:

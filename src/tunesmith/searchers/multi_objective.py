@@ -34,7 +34,7 @@ _LEAST_SD = 0.05  #: of squashed excesses: one that hardly varies is sure to sta
 
 def has_several_targets(observations: Observations) -> bool:
     """Whether there are several objectives, or constraints."""
-    return observations.losses.shape[1] > 1 or observations.excesses.shape[1] > 0
+    return bool(observations.losses.shape[1] > 1 or observations.excesses.shape[1] > 0)
 
 
 class TargetFits:
@@ -87,7 +87,8 @@ class MultiObjectiveProposer(Proposer):
             theta = fits.fit(j, cube, rows, losses, warp_losses)
             self._objectives.append(GaussianProcess(cube, rows, warp_losses(losses), theta))
         self._constraints = [
-            ConstraintModel(cube, rows, excesses, fits, target=m + j) for j, excesses in enumerate(observations.excesses.T)
+            ConstraintModel(cube, rows, excesses, fits, target=m + j)
+            for j, excesses in enumerate(observations.excesses.T)
         ]
         self._success: SuccessModel | None = None
         if len(observations.failed):

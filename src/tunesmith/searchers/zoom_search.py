@@ -40,8 +40,8 @@ class ZoomSearch(ModelSearch):
     it was tried the next one begins. After the last round it starts again from the best config elsewhere. Nodes are the
     middles of cells that are cut into three each round, so what was tried in one round serves the next.
 
-    A baseline, and a search whose every step can be followed. Quick on smooth objectives; it may settle for a poor option
-    of a choice, since it seldom looks back.
+    A baseline, and a search whose every step can be followed. Quick on smooth objectives; it may settle for a poor
+    option of a choice, since it seldom looks back.
     """
 
     def fit(self, knowledge: Knowledge, rng: np.random.Generator) -> Proposer:
