@@ -14,8 +14,10 @@ from tunesmith.searchers import (
     AutoSearch,
     ConcurrencyLimiter,
     EvolutionSearch,
+    ForestSearch,
     GPSearch,
     GridSearch,
+    NSGASearch,
     OptunaSearch,
     RandomSearch,
     Repeater,
@@ -44,6 +46,8 @@ SEARCHERS_HERE = {
     GPSearch,
     OptunaSearch,
     EvolutionSearch,
+    ForestSearch,
+    NSGASearch,
     SobolSearch,
     TPESearch,
     ZoomSearch,
@@ -64,6 +68,16 @@ class TestRandomSearch(SearcherContract):
 class TestAutoSearch(SearcherContract):
     def make(self):
         return AutoSearch()
+
+
+class TestForestSearch(SearcherContract):
+    def make(self):
+        return ForestSearch()
+
+
+class TestNSGASearch(SearcherContract):
+    def make(self):
+        return NSGASearch()
 
 
 class TestGPSearch(SearcherContract):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tunesmith.searchers.auto_search import AutoSearch
     from tunesmith.searchers.concurrency_limiter import ConcurrencyLimiter
     from tunesmith.searchers.evolution_search import EvolutionSearch
+    from tunesmith.searchers.forest_search import ForestSearch
     from tunesmith.searchers.gp_search import GPSearch
     from tunesmith.searchers.nsga import NSGASearch
     from tunesmith.searchers.optuna_search import OptunaSearch
@@ -35,6 +36,7 @@ __all__ = [
     "BasicVariantGenerator",
     "ConcurrencyLimiter",
     "EvolutionSearch",
+    "ForestSearch",
     "GPSearch",
     "GridSearch",
     "NSGASearch",
@@ -55,6 +57,7 @@ SEARCHERS: dict[str, str] = {
     "auto": "AutoSearch",
     "gp": "GPSearch",
     "evolution": "EvolutionSearch",
+    "forest": "ForestSearch",
     "nsga2": "NSGASearch",
     "zoom": "ZoomSearch",
     "sobol": "SobolSearch",
@@ -67,6 +70,7 @@ _FILES: dict[str, str] = {
     "AutoSearch": "auto_search",
     "GPSearch": "gp_search",
     "EvolutionSearch": "evolution_search",
+    "ForestSearch": "forest_search",
     "NSGASearch": "nsga",
     "ZoomSearch": "zoom_search",
     "SobolSearch": "sobol_search",

@@ -182,10 +182,13 @@ def squash(excesses: Array) -> Array:
 
     Where the bound is matters; how far beyond it a metric exploded does not.
     """
-    sizes = np.abs(excesses[np.isfinite(excesses) & (excesses != 0.0)])
-    scale = float(np.median(sizes)) if len(sizes) else 1.0
-    finite = np.clip(excesses, -1e12 * scale, 1e12 * scale)
-    return np.asarray(finite / (scale + np.abs(finite)))
+    sizes = np.sort(np.abs(excesses[np.isfinite(excesses) & (excesses != 0.0)]))
+    scale = float(sizes[len(sizes) // 2]) if len(sizes) else 1.0
+    with np.errstate(over="ignore"):
+        shares = excesses / scale
+    is_huge = np.isinf(shares)
+    shares[is_huge] = np.sign(shares[is_huge])
+    return np.asarray(np.where(is_huge, shares, shares / (1.0 + np.abs(shares))))
 
 
 def reference_point(front: Array, losses: Array) -> Array:
