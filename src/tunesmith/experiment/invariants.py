@@ -43,6 +43,7 @@ def _check_groups(state: ExperimentState) -> None:
     assert set(state.stopping) <= state.running, "stopping"
     assert set(state.in_use) <= state.running, "in_use"
     assert set(state.failures.losses) <= is_open, "losses"
+    assert set(state.pace.open_s) <= is_open | by_status[TrialStatus.INTERRUPTED], "pace.open_s"
     assert state.n_ever_begun == sum(trial.attempt > 0 for trial in state.trials), "n_ever_begun"
     assert all(n <= state.trials[index].n_failures for index, n in state.failures.n_crashes.items()), "n_crashes"
     assert not set(state.answered) & set(state.stopping), "answered and stopping"

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 from tunesmith.trial import TrialStatus
 
-#: Below this share of a slot's time, waiting for a config is not worth a result that the searcher would not have seen:
-#: one more result changes what a model proposes by more than 2 % more trials would.
+#: Of the time that a trial holds its slot: waiting for a config costs no more, which no result tells apart from chance
+#: (docs/adr/0006), and then every result is seen before the next config.
 WORTHWHILE_SHARE = 0.02
 #: Answers that the cost of the next one is judged by: a model's cost grows with the results, so old ones do not count.
 _N_RECENT = 9
 #: A slot waits at least so long for the searcher: a first fit on a busy machine takes seconds, the import of SciPy too.
 MIN_PATIENCE_S = 60.0
-#: Of the time that a trial takes: waiting for a good config may cost as much, however long the trials are.
+#: Of the time that a trial holds its slot: waiting for a good config may cost as much, however long the trials are.
 PATIENCE_SHARE = 0.1
 _JUDGED = (TrialStatus.COMPLETED, TrialStatus.STOPPED)
 
@@ -26,7 +26,7 @@ class Pace:
 
     #: CPU seconds per config of the latest answers.
     costs_s: deque[float] = field(default_factory=lambda: deque(maxlen=_N_RECENT))
-    #: How long the attempts of a trial have held their slots so far; of no trial that is COMPLETED, STOPPED or FAILED.
+    #: How long the attempts of a trial have held their slots so far; of no trial that is over, INTERRUPTED apart.
     open_s: dict[int, float] = field(default_factory=dict)
     #: Of the trials that completed or were stopped: a failure says nothing about how long a good config trains.
     n_over: int = 0
