@@ -81,11 +81,7 @@ def _directions() -> NDArray[np.uint32]:
 
 
 #: Of each column the primitive polynomial as bits, and the first odd numbers.
-_TABLE: tuple[tuple[int, tuple[int, ...]], ...] = tuple(
-    (int(polynomial), tuple(map(int, start.split(","))))
-    for polynomial, _, start in (
-        entry.partition(":")
-        for entry in """
+_TABLE_TEXT = """
 1:1 3:1 7:1,3 11:1,3,1 13:1,1,1 19:1,1,3,3 25:1,3,5,13 37:1,1,5,5,17 41:1,1,5,5,5 47:1,1,7,11,19 55:1,1,5,1,1
 59:1,1,1,3,11 61:1,3,5,5,31 67:1,3,3,9,7,49 91:1,1,1,15,21,21 97:1,3,1,13,27,49 103:1,1,1,15,7,5
 109:1,3,1,15,13,25 115:1,1,5,5,19,61 131:1,3,7,11,23,15,103 137:1,3,7,13,13,15,69 143:1,1,3,13,7,35,63
@@ -93,7 +89,13 @@ _TABLE: tuple[tuple[int, tuple[int, ...]], ...] = tuple(
 191:1,1,7,13,1,19,1 193:1,3,7,5,13,19,59 203:1,1,3,9,25,29,41 211:1,3,5,13,23,1,55 213:1,3,7,3,13,59,17
 229:1,3,1,3,5,53,69 239:1,1,5,5,23,33,13 241:1,1,7,7,1,61,123 247:1,1,7,9,13,61,49 253:1,3,3,5,3,55,33
 285:1,3,1,15,31,13,49,245 299:1,3,5,15,31,59,63,97 301:1,3,1,11,11,11,77,249
-""".split()
-    )
-)
+"""
+
+
+def _parsed(entry: str) -> tuple[int, tuple[int, ...]]:
+    polynomial, start = entry.split(":")
+    return int(polynomial), tuple(map(int, start.split(",")))
+
+
+_TABLE: tuple[tuple[int, tuple[int, ...]], ...] = tuple(map(_parsed, _TABLE_TEXT.split()))
 _N_TABLE = len(_TABLE)
