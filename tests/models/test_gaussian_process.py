@@ -69,7 +69,7 @@ def test_the_posterior_is_that_of_the_plain_formulas(cube):
 def test_the_gradient_is_that_of_finite_differences(cube):
     rows, y = data(cube, 15)
     distances = Features(cube, rows).distances().reshape(cube.d, -1)
-    prior = Prior.for_dimension(cube.d)
+    prior = Prior.for_cube(cube)
     theta = prior.mean + 0.3 * np.random.default_rng(1).normal(size=len(prior.mean))
     _, gradient = _negative_log_posterior(theta, distances, y, prior)
     for i in range(len(theta)):

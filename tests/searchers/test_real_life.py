@@ -192,3 +192,17 @@ def test_under_noise_the_best_config_is_repeated_and_recommended(tmp_path):
     assert abs(recommended.config["x"] - 0.4) < 0.25
     assert recommended.value > results.best.value  # the luckiest result is below what is to be expected
     assert recommended.n_results == 40
+
+
+def test_a_branch_that_was_gone_through_to_its_end_is_left():
+    """Each branch has a bottom of its own; the best one's is the narrowest."""
+    branches = [{"k": k, **{f"{k}{i}": uniform(0, 1) for i in range(2)}} for k in "abc"]
+    space = {"model": choice(branches)}
+    floor, width = {"a": 0.0, "b": 0.1, "c": 0.2}, {"a": 6.0, "b": 3.0, "c": 1.0}
+
+    def loss(config):
+        k = config["model"]["k"]
+        return floor[k] + width[k] * sum((config["model"][f"{k}{i}"] - 0.8) ** 2 for i in range(2))
+
+    found = [best(run_out(create_searcher("gp"), space, loss, 60, seed=seed)) for seed in range(4)]
+    assert sum(value < 0.1 for value in found) >= 3

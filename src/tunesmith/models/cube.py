@@ -85,6 +85,14 @@ class Cube:
         """By column: takes no part in some configs; shape (d,)."""
         return np.array([place.parent is not None for place in self._places], bool)
 
+    @cached_property
+    def n_active(self) -> float:
+        """How many columns take part in a config on average, at least 1; d where no leaf is conditional."""
+        if not self.is_conditional.any():
+            return float(max(self.d, 1))
+        rows = self.sample(np.random.default_rng(0), 512)
+        return max(1.0, float((~np.isnan(rows)).sum(axis=1).mean()))
+
     @property
     def has_dependents(self) -> bool:
         """Whether some values follow from others, so that rows must be settled before they are scored."""

@@ -87,9 +87,13 @@ class Prior:
     sd: Array
 
     @classmethod
-    def for_dimension(cls, d: int) -> Prior:
-        """Length scales grow with the root of d, as distances do; the noise is small unless the data say so."""
-        mean = np.concatenate([np.full(d, np.log(0.5) + 0.5 * np.log(max(d, 1))), [0.0, -5.0]])
+    def for_cube(cls, cube: Cube) -> Prior:
+        """Length scales grow with the root of the number of columns that take part at a time, as distances do.
+
+        The noise is small unless the data say so.
+        """
+        d = cube.d
+        mean = np.concatenate([np.full(d, np.log(0.5) + 0.5 * np.log(cube.n_active)), [0.0, -5.0]])
         return cls(mean, np.concatenate([np.ones(d), [1.0, 1.5]]))
 
 
@@ -197,7 +201,7 @@ def fit_theta(cube: Cube, rows: Array, y: Array, *, start: Array | None = None, 
     """
     from scipy.optimize import minimize
 
-    prior = Prior.for_dimension(cube.d)
+    prior = Prior.for_cube(cube)
     rows, y = _part(rows, y, cube.d)
     distances = Features(cube, rows).distances().reshape(cube.d, -1)
     lower = np.concatenate([np.full(cube.d, np.log(0.05)), [-6.0, np.log(_MIN_NOISE)]])

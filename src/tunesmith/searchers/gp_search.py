@@ -14,6 +14,7 @@ from tunesmith.models.candidates import CandidateSearch
 from tunesmith.models.cube import Border, Cube
 from tunesmith.models.gaussian_process import GaussianProcess, fit_theta, thinned
 from tunesmith.models.input_warp import InputWarp, find_warp
+from tunesmith.models.observations import Observations
 from tunesmith.models.success import SuccessModel
 from tunesmith.models.warp import warp_losses
 from tunesmith.searchers.earlier_runs import EarlierRuns, EarlierTrend
@@ -143,6 +144,8 @@ class GPProposer(Proposer):
         self._success: SuccessModel | None = None
         if len(observations.failed):
             self._success = SuccessModel(cube, observations.rows, observations.failed)
+        #: What was gone through to the end: exploration looks elsewhere.
+        self._exhausted = observations.rows[np.argmin(observations.loss)] if _has_stalled(cube, observations) else None
 
     def predict(self, rows: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the warped loss at the rows; shape (n,) each."""
@@ -175,6 +178,8 @@ class GPProposer(Proposer):
             found = log_expected_improvement(mean, sd, self._best)
             if is_optimistic:
                 found = optimism(mean, sd, _N_SD)
+                if self._exhausted is not None:
+                    found = found - _FAR_BELOW * _is_near(task.cube, rows, self._exhausted)
             if self._success is not None:
                 if is_optimistic:  # as a log, like the other: else a large hope would outweigh any certainty to fail
                     found = np.log(np.logaddexp(0.0, found + self._best))
@@ -199,6 +204,31 @@ class GPProposer(Proposer):
 
 
 _MAX_TIMES = 3  #: that one config is tried
+_SMALLEST_STEP = 0.01  #: of the way from the median to the best: an improvement by less is none
+_NEAR = 0.3  #: widths of a column: rows closer than that in all of them lie in one basin
+_FAR_BELOW = 100.0  #: sd; ranks a row behind all others, and keeps the order among such rows
+
+
+def _has_stalled(cube: Cube, observations: Observations) -> bool:
+    """Whether the newest results, one more than columns take part, brought the best no step further.
+
+    The model is then at rest in one basin, often the best of one branch of a conditional space, and sees its last
+    decimals: the warps make them as large as everything else.
+    """
+    losses = observations.loss
+    n_newest = int(np.ceil(cube.n_active)) + 1
+    if len(losses) < 3 * n_newest:
+        return False
+    step = _SMALLEST_STEP * (np.median(losses) - losses.min())
+    return bool(losses[:-n_newest].min() <= losses.min() + step)
+
+
+def _is_near(cube: Cube, rows: Array, center: Array) -> NDArray[np.bool_]:
+    """Which rows have the options of the center and lie close to it in every number; shape (n,)."""
+    codes = cube.is_categorical
+    same = np.nan_to_num(rows[:, codes], nan=-1.0) == np.nan_to_num(center[codes], nan=-1.0)
+    distances = np.abs(np.nan_to_num(rows[:, ~codes], nan=-1.0) - np.nan_to_num(center[~codes], nan=-1.0))
+    return np.asarray(same.all(axis=1) & (distances < _NEAR).all(axis=1))
 _N_TRUST = 10  #: results before beliefs are held against them
 
 
