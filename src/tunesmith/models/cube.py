@@ -86,6 +86,12 @@ class Cube:
         return np.array([place.parent is not None for place in self._places], bool)
 
     @cached_property
+    def branch_columns(self) -> tuple[int, ...]:
+        """The choices that are always there and on which other leaves depend."""
+        parents = {place.parent[0] for place in self._places if place.parent is not None}
+        return tuple(sorted(j for j in parents if self._places[j].parent is None))
+
+    @cached_property
     def n_active(self) -> float:
         """How many columns take part in a config on average, at least 1; d where no leaf is conditional."""
         if not self.is_conditional.any():

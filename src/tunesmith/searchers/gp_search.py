@@ -161,12 +161,27 @@ class GPProposer(Proposer):
         is_optimistic = task.index % 2 == 0
         # Exploitation goes on to the very border, where optima often lie; exploration learns more inside.
         border = Border.REFLECTS if is_optimistic else Border.HOLDS
-        search = CandidateSearch(task.cube, index=task.index, fixed=task.fixed, border=border)
+        branch = self._branch_to_explore(task) if is_optimistic else {}
+        search = CandidateSearch(task.cube, index=task.index, fixed={**branch, **task.fixed}, border=border)
         row = search.find(self._score(task, is_optimistic=is_optimistic), rng, around=self._around, excluded=task.taken)
         if row is None:
             return None
         what = "the lowest confidence bound" if is_optimistic else "the largest expected improvement"
+        what += " in the branch tried least" if branch else ""
         return row, f"Gaussian process of {task.observations.n} results: {what}"
+
+    def _branch_to_explore(self, task: Task) -> dict[int, float]:
+        """The column and option of the branch tried least, every other time that the search has stalled; else nothing.
+
+        What is deep within a branch cannot be seen from a few poor results in it.
+        """
+        columns = task.cube.branch_columns
+        if self._exhausted is None or not columns or (task.index // 2) % 2:
+            return {}
+        column = columns[(task.index // 4) % len(columns)]
+        n_options = task.cube.columns[column].n_values or 1
+        counts = np.bincount(task.taken[:, column].astype(int), minlength=n_options)
+        return {column: float(np.argmin(counts[:n_options]))}
 
     def _score(self, task: Task, *, is_optimistic: bool) -> Callable[[Array], Array]:
         n_results, n_failed = task.observations.n, len(task.observations.failed)
@@ -229,6 +244,8 @@ def _is_near(cube: Cube, rows: Array, center: Array) -> NDArray[np.bool_]:
     same = np.nan_to_num(rows[:, codes], nan=-1.0) == np.nan_to_num(center[codes], nan=-1.0)
     distances = np.abs(np.nan_to_num(rows[:, ~codes], nan=-1.0) - np.nan_to_num(center[~codes], nan=-1.0))
     return np.asarray(same.all(axis=1) & (distances < _NEAR).all(axis=1))
+
+
 _N_TRUST = 10  #: results before beliefs are held against them
 
 
