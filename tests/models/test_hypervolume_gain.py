@@ -14,7 +14,9 @@ def front_of(m, k=8, seed=0):
     return losses[is_non_dominated(losses)]
 
 
-@pytest.mark.parametrize(("mean", "sd"), [((0.5, 0.5), (0.2, 0.3)), ((0.9, 0.1), (0.05, 0.4)), ((1.2, 1.1), (0.5, 0.4))])
+@pytest.mark.parametrize(
+    ("mean", "sd"), [((0.5, 0.5), (0.2, 0.3)), ((0.9, 0.1), (0.05, 0.4)), ((1.2, 1.1), (0.5, 0.4))]
+)
 def test_the_expected_gain_of_two_losses_is_the_integral_of_the_probability_to_dominate(mean, sd):
     """E[gain] = integral of P(y <= u) over all u that improve on the front, here by a fine grid."""
     front, reference = front_of(2), np.ones(2)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tunesmith.analysis import frames
-from tunesmith.analysis.scores import Scope, best_point, kept_checkpoints, metrics_seen, scores
+from tunesmith.analysis.pareto import ParetoPoint, bound_words, pareto_points
+from tunesmith.analysis.scores import Scope, best_point, feasible_trials, kept_checkpoints, metrics_seen, scores
 from tunesmith.analysis.trial_view import TrialView
 from tunesmith.errors import ConfigError, TuneError
 from tunesmith.stores import Reader
-from tunesmith.trial import Mode, TrialStatus
+from tunesmith.trial import MetricConstraint, Mode, TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,10 +95,15 @@ class ExperimentAnalysis:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {state.value}" for state, count in self.reader.counts().items())
-        best = ""
-        if top := self.reader.top_trials(1):
-            objective = self.reader.spec.objective
-            name = objective.metric if objective else ""
+        best, objective = "", self.reader.spec.objective
+        if objective is not None and objective.constraints:
+            point = best_point(self.reader, objective.metric, mode=objective.mode, constraints=objective.constraints)
+            if point is not None:
+                best = (
+                    f", best {objective.metric}={point[3]:.6g} (trial {self._view(point[0]).trial_id}, step {point[2]})"
+                )
+        elif objective is not None and (top := self.reader.top_trials(1)):
+            name = objective.metric
             best = f", best {name}={top[0].best_value:.6g} (trial {top[0].trial_id}, step {top[0].best_step})"
         status = self.reader.status().status or "not started"
         return (
@@ -110,10 +116,14 @@ class ExperimentAnalysis:
     def best(self) -> Best:
         """The best finite value of the objective over all trials and steps, with what belongs to that very step.
 
-        Raises: ConfigError where the experiment has no metric and mode; TuneError where no finite value was reported.
+        With constraints, of the reports that keep all of them; with several metrics, of the first: see `pareto`.
+        Raises: ConfigError where the experiment has no metric and mode; TuneError where no finite value was reported,
+            or none together with values that keep the constraints.
         """
         metric, mode = self._objective(None, None)
-        point = best_point(self.reader, metric, mode)
+        point = best_point(self.reader, metric, mode=mode, constraints=self._constraints)
+        if point is None and self._constraints and best_point(self.reader, metric, mode=mode) is not None:
+            raise TuneError(self._why_none_is_feasible())
         if point is None:
             counts = ", ".join(f"{count} {state.value}" for state, count in self.reader.counts().items())
             raise TuneError(
@@ -130,6 +140,21 @@ class ExperimentAnalysis:
             trial=self._view(index),
         )
 
+    @cached_property
+    def pareto(self) -> list[ParetoPoint]:
+        """The trials that no other one beats: nowhere worse and somewhere better, by their last reports.
+
+        Sorted by the first metric, best first. With constraints only trials that keep all of them; where none does, the
+        trials that come closest, marked by `is_feasible`, and a warning. A trial whose last report lacks one of the
+        objective's metrics, or has one that is not finite, takes no part.
+
+        Raises: ConfigError where the experiment has no metric and mode.
+        """
+        self._objective(None, None)
+        objective = self.reader.spec.objective
+        assert objective is not None
+        return pareto_points(self.reader, objective, self._view)
+
     def get_best_trial(
         self,
         metric: str | None = None,
@@ -138,6 +163,8 @@ class ExperimentAnalysis:
         filter_nan_and_inf: bool = True,
     ) -> TrialView | None:
         """The trial whose `scope` value is best; the first of equals. None, and a warning, for an unknown metric.
+
+        With constraints, and no metric named here, of the trials whose last report keeps all of them.
 
         Args:
             metric, mode: the experiment's own where left out, also if they were given to its scheduler only.
@@ -150,6 +177,12 @@ class ExperimentAnalysis:
         if not found:
             self._warn_unknown(name)
             return None
+        if metric is None and self._constraints:
+            feasible = feasible_trials(self.reader, self._constraints)
+            found = {index: value for index, value in found.items() if index in feasible}
+            if not found:
+                logger.warning("%s", self._why_none_is_feasible())
+                return None
         best: int | None = None
         for index, value in found.items():
             if filter_nan_and_inf and not math.isfinite(value):
@@ -226,11 +259,16 @@ class ExperimentAnalysis:
     def observations(self, metric: str | None = None, mode: str | None = None) -> list[tuple[dict[str, Any], float]]:
         """Config and best finite value of every trial that is over and did not fail: what a `warm_start` takes.
 
+        With constraints, and no metric named here, of the trials whose last report keeps all of them.
+
         Raises: ConfigError if no metric and mode are known.
         """
         name, which = self._objective(metric, mode)
         found = scores(self.reader, name, mode=which, scope=Scope.ALL)
         ended = (TrialStatus.COMPLETED, TrialStatus.STOPPED)
+        if metric is None and self._constraints:
+            feasible = feasible_trials(self.reader, self._constraints)
+            found = {index: value for index, value in found.items() if index in feasible}
         return [
             (trial.config, found[trial.index])
             for trial in self.trials
@@ -248,6 +286,13 @@ class ExperimentAnalysis:
         if metric is None and mode is None:
             return frames.trials_frame(self.reader, self.trials)
         return frames.trials_frame(self.reader, self.trials, self._objective(metric, mode))
+
+    def pareto_dataframe(self) -> pd.DataFrame:
+        """One row per trial of `pareto`: its metrics, step, whether it keeps the constraints, checkpoint and config.
+
+        Raises: ImportError without pandas; ConfigError where the experiment has no metric and mode.
+        """
+        return frames.pareto_frame(self.pareto)
 
     def results_dataframe(self) -> pd.DataFrame:
         """One row per result that counts, in the order in which they were stored.
@@ -288,6 +333,22 @@ class ExperimentAnalysis:
         if mode not in ("min", "max"):
             raise ConfigError(f"mode is {mode!r}. Give 'min' or 'max'.")
         return metric, Mode(mode)
+
+    @property
+    def _constraints(self) -> tuple[MetricConstraint, ...]:
+        objective = self.reader.spec.objective
+        return () if objective is None else objective.constraints
+
+    def _why_none_is_feasible(self) -> str:
+        closest = next((point for point in self.pareto if not point.is_feasible), None)
+        words = ""
+        if closest is not None:
+            seen = (f"{c.metric} {closest.metrics.get(c.metric, 'not reported')}" for c in self._constraints)
+            words = f" The closest at its last report is {closest.trial}: {', '.join(seen)}."
+        return (
+            f"No result keeps {bound_words(self._constraints)}.{words} Loosen the bounds or run more trials; "
+            "get_best_trial with metric and mode looks at all."
+        )
 
     def _warn_unknown(self, metric: str) -> None:
         seen = metrics_seen(self.reader)

@@ -18,6 +18,8 @@ from tunesmith.trial import Mode
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tunesmith.analysis.pareto import ParetoPoint
+
 _COLUMNS = "trial, attempt, step, time_total_s, at, verdict, checkpoint, metrics"
 _HEADINGS = ("trial", "attempt", "training_iteration", "time_total_s", "timestamp", "verdict", "checkpoint")
 _CHUNK = 10_000
@@ -64,6 +66,19 @@ def trials_frame(reader: Reader, trials: Sequence[TrialView], best_of: tuple[str
         row |= {f"config/{name}": value for name, value in flatten_config(config).items()}
         rows.append(row)
     return pandas.DataFrame(rows)
+
+
+def pareto_frame(points: Sequence[ParetoPoint]) -> pd.DataFrame:
+    """One row per point: metrics, then what else is known where no metric has that name, then `config/<name>`."""
+    from tunesmith.space import flatten_config
+
+    rows = []
+    for point in points:
+        facts = {"training_iteration": point.step, "trial_id": point.trial.trial_id}
+        facts |= {"is_feasible": point.is_feasible, "checkpoint": point.checkpoint, "logdir": point.trial.logdir}
+        row = point.metrics | {key: value for key, value in facts.items() if key not in point.metrics}
+        rows.append(row | {f"config/{name}": value for name, value in flatten_config(point.config).items()})
+    return import_pandas().DataFrame(rows)
 
 
 def results_frame(reader: Reader, trial: int | None = None) -> pd.DataFrame:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
 from tunesmith.stores import Reader
 from tunesmith.stores.codec import kind_value, parse_metrics
-from tunesmith.trial import Mode, metric_value
+from tunesmith.trial import MetricConstraint, Mode, metric_value
 
 _KINDS = """CASE kind WHEN 'finite' THEN value WHEN 'nan' THEN 'NaN'
   WHEN 'inf' THEN 'Infinity' WHEN '-inf' THEN '-Infinity' END"""
+#: 9e999 overflows to infinity.
+_AS_NUMBERS = "WHEN 'NaN' THEN NULL WHEN 'Infinity' THEN 9e999 WHEN '-Infinity' THEN -9e999"
 _FILLED_IN = {"training_iteration": "step", "time_total_s": "time_total_s"}
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -51,9 +54,14 @@ def scores(reader: Reader, metric: str, *, mode: Mode, scope: Scope) -> dict[int
     return {trial: _mean_of(*rest) for trial, *rest in rows}
 
 
-def best_point(reader: Reader, metric: str, mode: Mode) -> tuple[int, int, int, float] | None:
-    """Trial, attempt, step and value of the best finite value; the first of equals. None where there is none."""
-    source, values = points(reader, metric)
+def best_point(
+    reader: Reader, metric: str, *, mode: Mode, constraints: Sequence[MetricConstraint] = ()
+) -> tuple[int, int, int, float] | None:
+    """Trial, attempt, step and value of the best finite value; the first of equals. None where there is none.
+
+    Args: constraints: bounds that the same report has to keep.
+    """
+    source, values = points(reader, metric, constraints=constraints)
     order = "v" if mode is Mode.MIN else "v DESC"
     rows = reader.query(
         f"""SELECT trial, attempt, step, v FROM ({source}) WHERE typeof(v) <> 'text'
@@ -95,21 +103,63 @@ def metrics_seen(reader: Reader) -> list[str]:
     return sorted(key for (key,) in rows)
 
 
-def points(reader: Reader, metric: str) -> tuple[str, tuple[Any, ...]]:
+def last_values(reader: Reader, metrics: Sequence[str]) -> list[tuple[int, tuple[float, ...]]]:
+    """For each trial with a report, by index, what its last one says of each metric; NaN where it says nothing."""
+    expressions, values = _all_as_numbers(reader, metrics)
+    sql = f"SELECT trial, {', '.join(expressions)} FROM trial_states WHERE metrics IS NOT NULL ORDER BY trial"
+    rows = reader.query(sql, values)
+    return [(trial, tuple(math.nan if value is None else value for value in rest)) for trial, *rest in rows]
+
+
+def feasible_trials(reader: Reader, constraints: Sequence[MetricConstraint]) -> set[int]:
+    """The trials whose last report keeps every one of the bounds."""
+    condition, values = _keeps(reader, constraints)
+    rows = reader.query(f"SELECT trial FROM trial_states WHERE metrics IS NOT NULL AND {condition}", values)
+    return {trial for (trial,) in rows}
+
+
+def points(reader: Reader, metric: str, *, constraints: Sequence[MetricConstraint] = ()) -> tuple[str, tuple[Any, ...]]:
     """A SELECT of (seq, trial, attempt, step, v) over all results that have the metric, and its parameters.
 
     `v` is a number, or one of the words NaN, Infinity and -Infinity.
+
+    Args: constraints: only results that keep all of these.
     """
+    expression, values = _value_of(reader, metric)
+    condition, bounds = _keeps(reader, constraints)
+    inner = f"SELECT seq, trial, attempt, step, {expression} AS v FROM current_results WHERE {condition}"
+    return f"SELECT * FROM ({inner}) WHERE v IS NOT NULL", (*values, *bounds)
+
+
+def _value_of(reader: Reader, metric: str) -> tuple[str, tuple[Any, ...]]:
+    """SQL for the metric in a row of results or of trial states, and its parameters."""
     objective = reader.spec.objective
-    values: tuple[Any, ...] = ()
     if objective is not None and metric == objective.metric:
-        expression = _KINDS
-    else:
-        expression, values = "json_extract(metrics, ?)", ("$." + json.dumps(metric, ensure_ascii=False),)
-        if metric in _FILLED_IN:
-            expression = f"coalesce({expression}, {_FILLED_IN[metric]})"
-    inner = f"SELECT seq, trial, attempt, step, {expression} AS v FROM current_results"
-    return f"SELECT * FROM ({inner}) WHERE v IS NOT NULL", values
+        return _KINDS, ()
+    expression, values = "json_extract(metrics, ?)", ("$." + json.dumps(metric, ensure_ascii=False),)
+    if metric in _FILLED_IN:
+        expression = f"coalesce({expression}, {_FILLED_IN[metric]})"
+    return expression, values
+
+
+def _all_as_numbers(reader: Reader, metrics: Sequence[str]) -> tuple[list[str], tuple[Any, ...]]:
+    """The same for several metrics, infinities as numbers and NaN as NULL."""
+    expressions, values = [], []
+    for metric in metrics:
+        expression, its_values = _value_of(reader, metric)
+        expressions.append(f"(CASE {expression} {_AS_NUMBERS} ELSE {expression} END)")
+        values += [*its_values, *its_values]
+    return expressions, tuple(values)
+
+
+def _keeps(reader: Reader, constraints: Sequence[MetricConstraint]) -> tuple[str, tuple[Any, ...]]:
+    """SQL that says whether a row keeps all bounds, and its parameters; one without the metric does not."""
+    conditions, values = ["1"], []
+    for bound in constraints:
+        (expression,), its_values = _all_as_numbers(reader, (bound.metric,))
+        conditions.append(f"{expression} {'<=' if bound.is_upper else '>='} ?")
+        values += [*its_values, bound.bound]
+    return " AND ".join(conditions), tuple(values)
 
 
 def _last(reader: Reader, metric: str) -> dict[int, float]:

@@ -136,7 +136,7 @@ def _objective(
     scheduler: Scheduler,
     constraints: Mapping[str, str] | None,
 ) -> Objective | None:
-    """The call's objective, or the scheduler's, with the call's constraints; a half here and a half there is refused."""
+    """The call's objective or the scheduler's, with the call's constraints; a half here, a half there is refused."""
     if constraints is not None and not isinstance(constraints, Mapping):
         raise ConfigError(f'constraints is {constraints!r}. Give bounds by metric: {{"latency": "<= 20"}}.')
     if (metric is None) != (mode is None):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tunesmith.callbacks.choices import Choices
 from tunesmith.callbacks.progress_view import Best, ProgressView, best_by_last_report, last_value
+from tunesmith.callbacks.solutions import best_feasible
 from tunesmith.callbacks.text import (
     ELLIPSIS,
     clean,
@@ -90,10 +91,13 @@ def resource_words(view: ProgressView) -> str:
 
 
 def best_of(view: ProgressView, choices: Choices) -> Best | None:
-    """The best trial by the reporter's own metric where it has one, else by the experiment's objective."""
+    """The best trial by the reporter's own metric where it has one, else by the experiment's objective.
+
+    With constraints, by the last reports that keep them.
+    """
     if choices.metric is not None and choices.mode is not None:
         return best_by_last_report(view, choices.metric, choices.mode)
-    return view.best
+    return best_feasible(view) if view.objective is not None and view.objective.constraints else view.best
 
 
 def best_words(best: Best) -> str:

@@ -6,11 +6,12 @@ import json
 import re
 import shlex
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tunesmith.callbacks.choices import Choices
 from tunesmith.callbacks.lines import best_of, best_words, counts_words, error_words
 from tunesmith.callbacks.progress_view import Best, ProgressView
+from tunesmith.callbacks.solutions import is_feasible, kept_words, pareto_set, pareto_table
 from tunesmith.callbacks.text import (
     clean,
     clean_lines,
@@ -46,6 +47,7 @@ def summary_lines(view: ProgressView, choices: Choices, *, width: int = 80) -> l
         *_field("trials", counts_words(view.counts), width),
         *_field("results", _results_words(view), width),
         *_best_part(view, choices, width),
+        *_pareto_part(view, choices, width),
         *_failures(view, choices, width),
         ("", ""),
         *_places(view),
@@ -68,16 +70,35 @@ def _ending(view: ProgressView, width: int) -> list[StyledLine]:
 
 
 def _best_part(view: ProgressView, choices: Choices, width: int) -> list[StyledLine]:
+    objective = view.objective if choices.metric is None else None
+    constraints = () if objective is None else objective.constraints
     best = best_of(view, choices)
     if best is None:
         return _field("best", _why_no_best(view, choices), width)
-    is_one_of_several = choices.metric is None and view.objective is not None and len(view.objective.metrics) > 1
     words = f"{best_words(best)} ({clean(best.name)})"
-    if is_one_of_several:
+    if constraints:
+        words += f"; {kept_words(next(t for t in view.trials if t.index == best.trial), constraints)}"
+    if objective is not None and len(objective.metrics) > 1:
         words += "; ranked by the first of several objectives"
     lines = _field("best", words, width, style="bold green")
     lines += [("", ""), *((line, "") for line in config_literal(best.config, width=width)), ("", "")]
     return lines + _checkpoint(best, width)
+
+
+def _pareto_part(view: ProgressView, choices: Choices, width: int) -> list[StyledLine]:
+    """How many trials are in the Pareto set, and some of them; nothing where there is one objective."""
+    objective = view.objective
+    if choices.metric is not None or objective is None or len(objective.metrics) < 2:
+        return []
+    trials = pareto_set(view)
+    if not trials:
+        return []
+    words = f"{format_count(len(trials), 'trial')} that no other beats in {_listed(objective.metrics)}"
+    if not is_feasible(trials[0], objective):
+        words = f"none keeps {_listed(objective.constraints)}; the closest:"
+    lines = _field("Pareto set", words, width)
+    table = pareto_table(view, trials, width=width - _LABEL)
+    return [*lines, *((" " * _LABEL + line, "") for line in table)]
 
 
 def _checkpoint(best: Best, width: int) -> list[StyledLine]:
@@ -101,7 +122,15 @@ def _why_no_best(view: ProgressView, choices: Choices) -> str:
     metric = choices.metric or (view.objective.metric if view.objective is not None else None)
     if metric is None:
         return 'none: no metric was named. Ask with result.get_best_trial("loss", "min"), or pass metric= and mode=.'
+    objective = view.objective if choices.metric is None else None
+    if objective is not None and objective.constraints and pareto_set(view):
+        bounds = _listed(objective.constraints)
+        return f"none: no trial's last report keeps {bounds}. result.pareto has those that come closest."
     return f"none: no trial reported a {clean(metric)} that is a number."
+
+
+def _listed(words: Iterable[object]) -> str:
+    return " and ".join(clean(str(word)) for word in words)
 
 
 def _failures(view: ProgressView, choices: Choices, width: int) -> list[StyledLine]:

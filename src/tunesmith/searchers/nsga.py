@@ -54,7 +54,8 @@ class NSGAProposer(Proposer):
         n = len(self._population)
         if n < 2:
             return None
-        mother, father = rng.integers(0, n, (2, 2)).min(axis=1)
+        mother, father = int(rng.integers(0, n, 2).min()), int(rng.integers(0, n - 1, 2).min())
+        father += father >= mother  # somebody else
         first, second = self._population[mother], self._population[father]
         is_taken = rng.random((_N_CHILDREN, task.cube.d)) < 0.5
         is_taken[rng.random(_N_CHILDREN) >= _CROSSOVER_RATE] = False
