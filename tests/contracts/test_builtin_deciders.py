@@ -12,6 +12,7 @@ from tunesmith.searchers import (
     SEARCHERS,
     AskTell,
     AutoSearch,
+    CMAESSearch,
     ConcurrencyLimiter,
     EvolutionSearch,
     ForestSearch,
@@ -23,6 +24,7 @@ from tunesmith.searchers import (
     Repeater,
     SobolSearch,
     TPESearch,
+    TrustRegionSearch,
     ZoomSearch,
     searcher_class,
 )
@@ -45,11 +47,13 @@ SEARCHERS_HERE = {
     AutoSearch,
     GPSearch,
     OptunaSearch,
+    CMAESSearch,
     EvolutionSearch,
     ForestSearch,
     NSGASearch,
     SobolSearch,
     TPESearch,
+    TrustRegionSearch,
     ZoomSearch,
 }
 SCHEDULERS_HERE = {FIFOScheduler, ASHAScheduler}
@@ -68,6 +72,11 @@ class TestRandomSearch(SearcherContract):
 class TestAutoSearch(SearcherContract):
     def make(self):
         return AutoSearch()
+
+
+class TestTrustRegionSearch(SearcherContract):
+    def make(self):
+        return TrustRegionSearch()
 
 
 class TestForestSearch(SearcherContract):
@@ -98,6 +107,11 @@ class TestSobolSearch(SearcherContract):
 class TestZoomSearch(SearcherContract):
     def make(self):
         return ZoomSearch()
+
+
+class TestCMAESSearch(SearcherContract):
+    def make(self):
+        return CMAESSearch()
 
 
 class TestEvolutionSearch(SearcherContract):

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tunesmith.searchers import create_searcher
+from tunesmith.searchers import ForestSearch, create_searcher
 from tunesmith.space import choice, uniform
 
-from .drive import best, run
+from .drive import ask, best, gain_over_random, history_of, run, trial_of
 
 
 def test_it_finds_the_right_options_of_a_space_full_of_them_long_before_random_search():
@@ -20,3 +20,35 @@ def test_it_finds_the_right_options_of_a_space_full_of_them_long_before_random_s
         for name in ("forest", "random")
     }
     assert found["forest"] < found["random"] - 2.0
+
+
+def test_it_comes_closer_than_random_search_on_a_conditional_space():
+    """60 trials, 5 fixed seeds."""
+    options = [{"k": "a", "y": uniform(0, 1), "z": uniform(0, 1)}, {"k": "b", "w": uniform(0, 1)}, {"k": "c"}]
+
+    def loss(c):
+        o = c["o"]
+        here = {"a": lambda: (o["y"] - 0.7) ** 2 + (o["z"] - 0.2) ** 2, "b": lambda: 0.1 + o["w"], "c": lambda: 0.2}
+        return (c["x"] - 0.3) ** 2 + here[o["k"]]()
+
+    assert (
+        np.mean(gain_over_random(ForestSearch, {"x": uniform(0, 1), "o": choice(options)}, loss, 60, n_seeds=5)) > 0.4
+    )
+
+
+def test_running_configs_keep_others_away():
+    space = {"x": uniform(0, 1), "y": uniform(0, 1)}
+    trials = run(ForestSearch(), space, lambda c: (c["x"] - 0.5) ** 2 + (c["y"] - 0.5) ** 2, 30)
+    alone = ask(ForestSearch(), history_of(space, trials))[0].config
+    crowd = [trial_of(30 + k, alone | {"x": alone["x"] + 1e-5 * k}, "open") for k in range(30)]
+    there = np.array(list(alone.values()))
+    found = ask(ForestSearch(), history_of(space, [*trials, *crowd]), 4)
+    distances = [np.abs(np.array(list(s.config.values())) - there).max() for s in found]
+    assert min(distances) > 3e-4
+
+
+def test_believed_values_are_tried_more_often():
+    space = {"x": uniform(0, 1), "o": choice(["a", "b", "c", "d"])}
+    trials = run(ForestSearch(), space, lambda c: 0.0, 12)
+    found = ask(ForestSearch(priors={"o": ("c", "high")}), history_of(space, trials), 8)
+    assert sum(s.config["o"] == "c" for s in found) >= 6

@@ -18,6 +18,7 @@ from tunesmith.searchers.random_search import BasicVariantGenerator, RandomSearc
 if TYPE_CHECKING:
     from tunesmith.searchers.ask_tell import AskTell
     from tunesmith.searchers.auto_search import AutoSearch
+    from tunesmith.searchers.cmaes_search import CMAESSearch
     from tunesmith.searchers.concurrency_limiter import ConcurrencyLimiter
     from tunesmith.searchers.evolution_search import EvolutionSearch
     from tunesmith.searchers.forest_search import ForestSearch
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tunesmith.searchers.repeater import Repeater
     from tunesmith.searchers.sobol_search import SobolSearch
     from tunesmith.searchers.tpe_search import TPESearch
+    from tunesmith.searchers.trust_region_search import TrustRegionSearch
     from tunesmith.searchers.zoom_search import ZoomSearch
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "AskTell",
     "AutoSearch",
     "BasicVariantGenerator",
+    "CMAESSearch",
     "ConcurrencyLimiter",
     "EvolutionSearch",
     "ForestSearch",
@@ -45,6 +48,7 @@ __all__ = [
     "Repeater",
     "SobolSearch",
     "TPESearch",
+    "TrustRegionSearch",
     "ZoomSearch",
     "create_searcher",
 ]
@@ -56,12 +60,14 @@ SEARCHERS: dict[str, str] = {
     "grid": "GridSearch",
     "auto": "AutoSearch",
     "gp": "GPSearch",
+    "cmaes": "CMAESSearch",
     "evolution": "EvolutionSearch",
     "forest": "ForestSearch",
     "nsga2": "NSGASearch",
     "zoom": "ZoomSearch",
     "sobol": "SobolSearch",
     "tpe": "TPESearch",
+    "turbo": "TrustRegionSearch",
     "optuna": "OptunaSearch",
 }
 
@@ -69,12 +75,14 @@ SEARCHERS: dict[str, str] = {
 _FILES: dict[str, str] = {
     "AutoSearch": "auto_search",
     "GPSearch": "gp_search",
+    "CMAESSearch": "cmaes_search",
     "EvolutionSearch": "evolution_search",
     "ForestSearch": "forest_search",
     "NSGASearch": "nsga",
     "ZoomSearch": "zoom_search",
     "SobolSearch": "sobol_search",
     "TPESearch": "tpe_search",
+    "TrustRegionSearch": "trust_region_search",
     "AskTell": "ask_tell",
     "ConcurrencyLimiter": "concurrency_limiter",
     "OptunaSearch": "optuna_search",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from tunesmith.models.gaussian_process import thinned
 from tunesmith.models.success import SuccessModel
 from tunesmith.models.warp import warp_losses
 from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer, Task
+from tunesmith.searchers.trust_region_search import feasible_first
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _N_MAX = 1000  #: results that the trees see; beyond, the best third and an even share of the others
 _N_AROUND = 8
+_PRIOR_STRENGTH = 10.0  #: beta of Hvarfner et al. 2022 (arXiv 2204.11051)
 _SHARE_AT_RANDOM = 0.05  #: of the configs: trees know nothing of where they have no result
 
 
@@ -39,9 +42,12 @@ class ForestSearch(ModelSearch):
 class _ForestProposer(Proposer):
     def __init__(self, knowledge: Knowledge, rng: np.random.Generator) -> None:
         observations, cube = knowledge.observations, knowledge.cube
-        y = warp_losses(observations.loss)
+        self._beliefs = knowledge.beliefs
+        y = warp_losses(feasible_first(observations))
         used = thinned(y, _N_MAX)
         self._forest = Forest(cube, observations.rows[used], y[used], rng)
+        self._forest.condition(observations.open)
+        self._n_conditioned = 0
         self._best = float(y.min())
         self._around = observations.rows[np.argsort(y, kind="stable")[:_N_AROUND]]
         self._success: SuccessModel | None = None
@@ -52,10 +58,21 @@ class _ForestProposer(Proposer):
         """See Proposer."""
         if rng.random() < _SHARE_AT_RANDOM:
             return None  # the spread goes on
+        self._forest.condition(task.proposed[self._n_conditioned :])
+        self._n_conditioned = len(task.proposed)
         search = CandidateSearch(task.cube, index=task.index, fixed=task.fixed)
-        row = search.find(self._score, rng, around=self._around, excluded=task.taken)
+        row = search.find(self._score(task), rng, around=self._around, excluded=task.taken)
         return None if row is None else (row, f"forest of {task.observations.n} results: the largest improvement")
 
-    def _score(self, rows: Array) -> Array:
-        found = log_expected_improvement(*self._forest.predict(rows), self._best)
-        return found if self._success is None else found + self._success.log_probability(rows)
+    def _score(self, task: Task) -> Callable[[Array], Array]:
+        weight = _PRIOR_STRENGTH / max(task.observations.n, 1)
+
+        def score(rows: Array) -> Array:
+            found = log_expected_improvement(*self._forest.predict(rows), self._best)
+            if self._success is not None:
+                found = found + self._success.log_probability(rows)
+            if self._beliefs:
+                found = found + weight * self._beliefs.log_density(rows)
+            return found
+
+        return score
