@@ -62,7 +62,7 @@ def test_inactive_leaves_are_a_value_of_their_own():
     assert np.allclose(mean, y)
 
 
-def test_two_choices_in_turn_and_a_smooth_column_are_predicted_as_well_as_by_the_library():
+def test_steps_within_steps_are_predicted_as_well_as_by_the_library():
     """Steps within steps, where only the right column of the few parts well; with noise."""
     from sklearn.ensemble import ExtraTreesRegressor
 
