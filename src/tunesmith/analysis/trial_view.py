@@ -102,6 +102,11 @@ class TrialView:
         return dict(self._trial.metrics or {})
 
     @property
+    def proposed_by(self) -> str | None:
+        """Why the searcher proposed this config, in its words."""
+        return self._trial.proposed_by
+
+    @property
     def reason(self) -> str | None:
         """Why the trial is in its state."""
         return self._trial.reason

@@ -129,12 +129,12 @@ def _kind(trial: Trial) -> int:
 def _losses(trial: Trial, objective: Objective | None) -> tuple[float, ...] | None:
     """The objectives as losses, None unless all are finite.
 
-    Of one metric it is the best value over the steps, as in the experiment's own ranking; of several, those of the last
-    report, since they must belong together.
+    Of one metric it is the best value over the steps, as in the experiment's own ranking; of several, or where there
+    are constraints, those of the last report, since they must belong together.
     """
     if objective is None:
         return None
-    if len(objective.metrics) == 1:
+    if len(objective.metrics) == 1 and not objective.constraints:
         values = [trial.best_value]
     else:
         reported = trial.metrics or {}
