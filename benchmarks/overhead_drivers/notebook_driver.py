@@ -25,6 +25,7 @@ if __name__ == "__main__":
         mode="min",
         config={"x": tune.uniform(0, 1)},
         num_samples=asked["n_trials"],
+        search_alg="random",  # what a model costs is measured elsewhere
         local_dir=asked["out"],
         verbose=0,
         seed=asked["seed"],

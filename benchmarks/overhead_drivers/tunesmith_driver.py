@@ -45,6 +45,7 @@ def main() -> None:
         trainable,
         config={"x": tune.uniform(0, 1)},
         num_samples=asked["n_trials"],
+        search_alg="random",  # what a model costs is measured elsewhere
         scheduler=ASHAScheduler(max_t=N_REPORTS, grace_period=1, reduction_factor=4, **objective)
         if name == "asha"
         else None,

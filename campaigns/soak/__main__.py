@@ -104,6 +104,7 @@ def soak(n_trials: int, *, is_real: bool, has_asha: bool, seed: int, folder: Pat
         metric="loss",
         mode="min",
         num_samples=n_trials,
+        search_alg="random",  # what a model costs is measured elsewhere
         scheduler=scheduler,
         executor=executor,
         seed=seed,
