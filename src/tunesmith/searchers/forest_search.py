@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 _N_MAX = 1000  #: results that the trees see; beyond, the best third and an even share of the others
+_N_SUCCESS = 100  #: of those that gave a result, and that failed, for the success model: the newest
 _N_AROUND = 8
 _PRIOR_STRENGTH = 10.0  #: beta of Hvarfner et al. 2022 (arXiv 2204.11051)
 _SHARE_AT_RANDOM = 0.05  #: of the configs: trees know nothing of where they have no result
@@ -52,7 +53,7 @@ class _ForestProposer(Proposer):
         self._around = observations.rows[np.argsort(y, kind="stable")[:_N_AROUND]]
         self._success: SuccessModel | None = None
         if len(observations.failed):
-            self._success = SuccessModel(cube, observations.rows, observations.failed)
+            self._success = SuccessModel(cube, observations.rows[-_N_SUCCESS:], observations.failed[-_N_SUCCESS:])
 
     def propose(self, task: Task, rng: np.random.Generator) -> tuple[Array, str] | None:
         """See Proposer."""

@@ -27,11 +27,12 @@ _FIRST_SIDE, _LARGEST_SIDE, _SMALLEST_SIDE = 0.8, 1.6, 0.5**7  #: Eriksson et al
 _N_SUCCESSES = 3  #: in a row, to double the side
 _N_PERTURBED = 20  #: columns that a candidate changes on average, where there are more
 _N_NEAREST = 200  #: results that the local model sees: a fit takes 0.1 s
+_MAX_FIT = 2_000  #: columns times iterations of a fit: bounds its time where there are many
 _N_FAILED = 100  #: failed trials that it sees
 _N_CANDIDATES = 2_000  #: the source takes 100 d, 5,000 at most; the time of a suggestion is bounded here
 _N_SETTLED = 128  #: where each candidate is completed by calling the user's functions
 _N_ENUMERATED = 1_024  #: a space with no more configs is looked at whole
-_N_ROUNDS, _N_STARTS, _N_EACH = 6, 8, 24
+_N_ROUNDS, _N_STARTS, _N_EACH = 2, 8, 24  #: of refinement: 8 best candidates, 24 drawn around each
 _LEAST_GAIN = 1e-3  #: of what recent results lack of the best: a smaller step is no success
 _PRIOR_STRENGTH = 10.0  #: beta of Hvarfner et al. 2022 (arXiv 2204.11051)
 _CHUNK = 256
@@ -84,7 +85,7 @@ class _LocalProposer(Proposer):
         near = _nearest(cube, rows, self._center, n=_N_NEAREST)
         self._n_near = len(near)
         y = warp_losses(losses[near])
-        theta = fit_theta(cube, rows[near], y)
+        theta = fit_theta(cube, rows[near], y, max_iterations=max(10, min(40, _MAX_FIT // max(cube.d, 1))))
         self._model = GaussianProcess(cube, rows[near], y, theta)
         self._best = float(self._model.predict(rows[near])[0].min())
         self._scales = np.exp(theta[:-2])
