@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.events import Suggestion
 from tunesmith.protocols import Exhausted, History, Searcher, Wait
-from tunesmith.searchers.earlier_runs import EarlierRuns
 from tunesmith.searchers.evolution_search import EvolutionSearch
 from tunesmith.searchers.gp_search import GPSearch
 from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer, Task
@@ -35,23 +35,13 @@ class AutoSearch(ModelSearch):
     drawn at random.
     """
 
-    def __init__(
-        self,
-        *,
-        points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
-        evaluated_rewards: Sequence[float] | None = None,
-        priors: Mapping[str, Any] | None = None,
-        warm_start: EarlierRuns | None = None,
-        n_initial: int | None = None,
-    ) -> None:
-        super().__init__(
-            points_to_evaluate=points_to_evaluate,
-            evaluated_rewards=evaluated_rewards,
-            priors=priors,
-            warm_start=warm_start,
-            n_initial=n_initial,
-        )
-        self._gp, self._tpe, self._evolution, self._nsga = GPSearch(), TPESearch(), EvolutionSearch(), NSGASearch()
+    @cached_property
+    def _gp(self) -> GPSearch:
+        return GPSearch()
+
+    @cached_property
+    def _tpe(self) -> TPESearch:
+        return TPESearch()
 
     def suggest(self, history: History, rng: np.random.Generator, n: int) -> Sequence[Suggestion] | Exhausted | Wait:
         """See Searcher."""
@@ -64,10 +54,10 @@ class AutoSearch(ModelSearch):
         observations = knowledge.observations
         n = observations.n
         if observations.losses.shape[1] > 1 or observations.excesses.shape[1] > 0:
-            return (self._gp if n <= _N_FEW_OF_SEVERAL else self._nsga).fit(knowledge, rng)
+            return (self._gp if n <= _N_FEW_OF_SEVERAL else NSGASearch()).fit(knowledge, rng)
         if n <= _N_FEW:
             return self._gp.fit(knowledge, rng)
-        other: ModelSearch = self._gp if n <= _N_MANY else self._evolution
+        other: ModelSearch = self._gp if n <= _N_MANY else EvolutionSearch()
         return _InTurn((self._tpe, other), knowledge)
 
 
