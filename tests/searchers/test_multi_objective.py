@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tunesmith.models.cube import Cube
+from tunesmith.models.gaussian_process import last_step
 from tunesmith.models.pareto import hypervolume
 from tunesmith.protocols import Exhausted, History
 from tunesmith.searchers import GPSearch, RandomSearch
 from tunesmith.searchers.multi_objective import (
     ConstraintModel,
     TargetFits,
-    fitted_count,
     reference_point,
     squash,
     warp_objectives,
@@ -261,7 +261,7 @@ def test_losses_of_any_size_are_warped_to_finite_ones(value):
 
 @pytest.mark.parametrize("n", [1, 99, 100, 101, 107, 108, 400])
 def test_hyperparameters_of_more_than_100_results_are_fitted_at_every_growth_by_8_percent(n):
-    assert fitted_count(n) == {1: 1, 99: 99, 100: 100, 101: 100, 107: 100, 108: 108, 400: 399}[n]
+    assert last_step(n) == {1: 1, 99: 99, 100: 100, 101: 100, 107: 100, 108: 108, 400: 399}[n]
 
 
 def test_the_reference_lies_beyond_the_front_and_leaves_a_short_one_room():

@@ -255,6 +255,17 @@ def _part(rows: Array, y: Array, d: int) -> tuple[Array, Array]:
     return rows[which], y[which]
 
 
+def last_step(n: int, *, start: int = 100, growth: float = 1.08) -> int:
+    """The last number up to n of those that grow from `start` by the factor; n itself up to `start`.
+
+    What is fitted to so many of the first results stays as it is until the next step: most suggestions need no fit.
+    """
+    if n <= start:
+        return n
+    n_steps = int(np.log(n / start) / np.log(growth) + 1e-9)
+    return min(n, int(start * growth**n_steps))
+
+
 def thinned(y: Array, n_max: int) -> NDArray[np.intp]:
     """The places of at most `n_max` observations: the best third, and an even share of the others by rank."""
     if len(y) <= n_max:

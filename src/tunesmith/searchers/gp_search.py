@@ -12,7 +12,7 @@ from tunesmith.models.acquisition import log_expected_improvement, optimism
 from tunesmith.models.beliefs import Beliefs
 from tunesmith.models.candidates import CandidateSearch
 from tunesmith.models.cube import Border, Cube
-from tunesmith.models.gaussian_process import GaussianProcess, fit_theta, thinned
+from tunesmith.models.gaussian_process import GaussianProcess, fit_theta, last_step, thinned
 from tunesmith.models.input_warp import InputWarp, find_warp
 from tunesmith.models.observations import Observations
 from tunesmith.models.success import SuccessModel
@@ -29,12 +29,10 @@ if TYPE_CHECKING:
 _N_SD = 1.8  #: of the optimism; Song et al. 2024 (arXiv 2408.11527)
 _PRIOR_STRENGTH = 10.0  #: beta of Hvarfner et al. 2022 (arXiv 2204.11051)
 _N_AROUND = 8  #: good rows whose neighbours are tried
-_REFIT_GROWTH = 1.08  #: beyond _N_ALWAYS_REFIT results, hyperparameters are fitted when there are so many times more
-_N_ALWAYS_REFIT = 100
 _N_MAX_RESULTS = 500  #: that a posterior rests on; beyond, the best of them and an even share of the others
 _N_WARPED = 2  #: results for each leaf before a column is bent
-_REWARP_GROWTH = 1.1  #: the same for the input warp, beyond
-_N_ALWAYS_REWARP = 20
+#: The input warp is chosen anew with each of the first results, then when there are so many times more.
+_N_ALWAYS_REWARP, _REWARP_GROWTH = 20, 1.1
 _N_MAX_WARP = 300  #: results that the warp is chosen by
 
 
@@ -97,7 +95,7 @@ class Hyperparameters:
     def fit(self, cube: Cube, rows: Array, losses: Array) -> tuple[Array, InputWarp]:
         """Hyperparameters, shape (d + 2,), and input warp for these observations."""
         warp = self._warp(cube, rows, losses)
-        n = _last_step(len(rows), _N_ALWAYS_REFIT, _REFIT_GROWTH)
+        n = last_step(len(rows))
         key = rows[:n].tobytes() + losses[:n].tobytes()
         if key not in self._thetas:
             self._thetas = {key: fit_theta(cube, warp(rows[:n]), warp_losses(losses[:n]))}
@@ -106,20 +104,12 @@ class Hyperparameters:
     def _warp(self, cube: Cube, rows: Array, losses: Array) -> InputWarp:
         if len(rows) < _N_WARPED * cube.d:
             return InputWarp()
-        n = min(_last_step(len(rows), _N_ALWAYS_REWARP, _REWARP_GROWTH), _N_MAX_WARP)
+        n = min(last_step(len(rows), start=_N_ALWAYS_REWARP, growth=_REWARP_GROWTH), _N_MAX_WARP)
         key = rows[:n].tobytes() + losses[:n].tobytes()
         if key not in self._warps:
             y = warp_losses(losses[:n])
             self._warps = {key: find_warp(cube, rows[:n], y, fit_theta(cube, rows[:n], y))}
         return self._warps[key]
-
-
-def _last_step(n: int, start: int, growth: float) -> int:
-    """The last number up to n of those that grow from `start` by the factor; n itself up to `start`."""
-    if n <= start:
-        return n
-    n_steps = int(np.log(n / start) / np.log(growth) + 1e-9)
-    return min(n, int(start * growth**n_steps))
 
 
 class GPProposer(Proposer):

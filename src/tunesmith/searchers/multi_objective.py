@@ -10,7 +10,7 @@ import numpy as np
 from tunesmith.models.acquisition import log_expected_improvement, log_probability_of_improvement
 from tunesmith.models.candidates import CandidateSearch
 from tunesmith.models.cube import Cube
-from tunesmith.models.gaussian_process import GaussianProcess, fit_theta
+from tunesmith.models.gaussian_process import GaussianProcess, fit_theta, last_step
 from tunesmith.models.hypervolume_gain import HypervolumeGain
 from tunesmith.models.observations import Observations
 from tunesmith.models.pareto import crowding_distances, is_non_dominated, non_dominated_ranks
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _N_MAX = 400  #: results; beyond, Gaussian processes take too long for what they add
 _N_AROUND = 10  #: good rows whose neighbours are tried
 _PRIOR_STRENGTH = 10.0  #: beta of Hvarfner et al. 2022 (arXiv 2204.11051)
-_REFIT_GROWTH, _N_ALWAYS_REFIT = 1.08, 100  #: as in GPSearch
 #: Points of the front that gains are counted from, by objectives: the boxes grow by its power. The lonely ones stay.
 _N_FRONT = {2: 200, 3: 60, 4: 25, 5: 15}
 _LEAST_FRONT = 10
@@ -55,17 +54,6 @@ class TargetFits:
         return self._known[target][1]
 
 
-def fitted_count(n: int) -> int:
-    """How many of n results, the first ones, hyperparameters are fitted to.
-
-    All up to 100; beyond, as many as the last step of a growth by 8 %, so that most suggestions need no fit.
-    """
-    if n <= _N_ALWAYS_REFIT:
-        return n
-    n_steps = int(np.log(n / _N_ALWAYS_REFIT) / np.log(_REFIT_GROWTH))
-    return min(n, int(_N_ALWAYS_REFIT * _REFIT_GROWTH**n_steps))
-
-
 def fit_several(knowledge: Knowledge, fits: TargetFits) -> Proposer:
     """The proposer for several objectives or constraints: Gaussian processes up to 400 results, then evolution."""
     if knowledge.observations.n > _N_MAX:
@@ -88,7 +76,7 @@ class MultiObjectiveProposer(Proposer):
         observations, cube = knowledge.observations, knowledge.cube
         rows, m = observations.rows, observations.losses.shape[1]
         self._beliefs = knowledge.beliefs
-        n_fitted = fitted_count(observations.n)
+        n_fitted = last_step(observations.n)
         ys = warp_objectives(observations.losses, observations.is_feasible)
         first_ys = warp_objectives(observations.losses[:n_fitted], observations.is_feasible[:n_fitted])
         self._objectives = [
@@ -183,7 +171,7 @@ class ConstraintModel:
     def __init__(self, cube: Cube, rows: Array, excesses: Array, fits: TargetFits, *, target: int) -> None:
         """Args: excesses: by how much each row breaks the bound, 0 or less where it keeps it; shape (n,)."""
         y, self._bound = standardised_excesses(excesses)
-        n_fitted = fitted_count(len(rows))
+        n_fitted = last_step(len(rows))
         first_y, _ = standardised_excesses(excesses[:n_fitted])
         self.model = GaussianProcess(cube, rows, y, fits.fit(target, cube, rows[:n_fitted], first_y))
         self._threshold = self._bound if self._bound >= y.min() else max(self._bound, float(y.min()) - _STEP)
