@@ -12,10 +12,12 @@ from tunesmith.events import (
     Record,
     SessionStarted,
     StartAttempt,
+    StopPaused,
+    Thaw,
     TrialReported,
     Verdict,
 )
-from tunesmith.protocols import Hold, NextAction, StartNew, StopPaused, Thaw
+from tunesmith.protocols import Hold, NextAction, StartNew
 from tunesmith.trial import Objective, Trial, TrialStatus
 
 

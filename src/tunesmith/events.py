@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from tunesmith.resources import Node, Placement
+from tunesmith.resources import Node, Placement, Resources
 from tunesmith.trial import AttemptOutcome, TrialStatus
 
 
@@ -21,7 +21,23 @@ class Suggestion(msgspec.Struct, frozen=True):
     config: dict[str, Any]
     reason: str | None = None
     parent: int | None = None  #: index of the trial it was derived from
-    max_t: int | None = None
+    max_t: float | None = None
+
+
+class Thaw(msgspec.Struct, frozen=True):
+    """Go on with this paused trial; one that runs is told that it may."""
+
+    trial: int
+    reason: str
+    max_t: float | None = None  #: how far to train it, as in `Suggestion`; None leaves it as it was
+    resources: Resources | None = None  #: what it holds from now on; None leaves it as it was
+
+
+class StopPaused(msgspec.Struct, frozen=True):
+    """This trial is not worth going on; said of a paused one, or of one that runs and cannot be paused."""
+
+    trial: int
+    reason: str
 
 
 class Verdict(StrEnum):
@@ -100,6 +116,9 @@ class ConfigsSuggested(Event, frozen=True):
     cpu_s: float = 0.0
     note: str | None = None  #: e.g. that a fallback answered, and why
     error: str | None = None  #: of an exhausted one: the space itself cannot be sampled, and why
+    #: Of a searcher that also says what goes on: paused trials to thaw, in this order, and trials to stop.
+    thaws: tuple[Thaw, ...] = ()
+    stops: tuple[StopPaused, ...] = ()
 
 
 class AttemptStarted(Event, frozen=True):

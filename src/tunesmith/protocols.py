@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from tunesmith.clock import Clock
-from tunesmith.events import Command, Decision, Event, Record, Suggestion, TrialReported
-from tunesmith.resources import Node
+from tunesmith.events import Command, Decision, Event, Record, StopPaused, Suggestion, Thaw, TrialReported
+from tunesmith.resources import Node, Resources
 from tunesmith.space import Space
 from tunesmith.trial import Objective, Trial
 
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 # ---------------------------------------------------------------- searcher
 
 
+class Curve(msgspec.Struct, frozen=True):
+    """What a trial reported over time: the first `n` entries of both lists; superseded reports are not among them."""
+
+    times: list[float]  #: rising, in units of the `time_attr` that was asked for
+    values: list[float]  #: the first metric, in the user's sign; NaN and infinities as reported
+    n: int
+
+    def points(self) -> tuple[list[float], list[float]]:
+        """Times and values, as lists of their own."""
+        return self.times[: self.n], self.values[: self.n]
+
+
 class History(msgspec.Struct, frozen=True):
     """All that a searcher may know. A snapshot: trials are frozen and the tuple does not grow."""
 
@@ -29,6 +41,8 @@ class History(msgspec.Struct, frozen=True):
     objective: Objective | None
     seed: int
     trials: tuple[Trial, ...]  #: by index; those PENDING and RUNNING are included
+    curves: tuple[Curve, ...] = ()  #: by index; empty unless the searcher asks for them with `curves_by`
+    n_left: int | None = None  #: how many new configs the experiment has room for; None: no limit
 
 
 class Exhausted(msgspec.Struct, frozen=True):
@@ -43,15 +57,24 @@ class Wait(msgspec.Struct, frozen=True):
     reason: str
 
 
+#: What a searcher may propose for a slot: a new config; where it `thaws`, a trial to go on with, or to stop for good.
+Proposal = Suggestion | Thaw | StopPaused
+
+
 class Searcher(Protocol):
-    """Proposes configs. A function of the history: it may cache, never remember."""
+    """Proposes configs. A function of the history: it may cache, never remember.
+
+    Two further attributes are optional. `curves_by`: the `time_attr` of the learning curves that it wants in the
+    history. `thaws`: it also says which paused trials go on and which trials end, and is asked while any are left; it
+    then serves an experiment together with a scheduler that only pauses (FreezeThaw is both).
+    """
 
     @property
     def uses_results(self) -> bool:
         """Whether results change what it proposes. If not, configs are asked for well ahead, many at a time."""
 
-    def suggest(self, history: History, rng: np.random.Generator, n: int) -> Sequence[Suggestion] | Exhausted | Wait:
-        """1 to `n` suggestions, or why there are none. Equal arguments give equal answers, in any process."""
+    def suggest(self, history: History, rng: np.random.Generator, n: int) -> Sequence[Proposal] | Exhausted | Wait:
+        """1 to `n` proposals, or why there are none. Equal arguments give equal answers, in any process."""
 
 
 # ---------------------------------------------------------------- scheduler
@@ -60,19 +83,7 @@ class Searcher(Protocol):
 class StartNew(msgspec.Struct, frozen=True):
     """Use the free slot for a new trial."""
 
-
-class Thaw(msgspec.Struct, frozen=True):
-    """Use the free slot to go on with this paused trial."""
-
-    trial: int
-    reason: str
-
-
-class StopPaused(msgspec.Struct, frozen=True):
-    """This paused trial will not go on; ask again for the slot."""
-
-    trial: int
-    reason: str
+    resources: Resources | None = None  #: what it holds; None: what the experiment gives each trial
 
 
 class Hold(msgspec.Struct, frozen=True):

@@ -219,7 +219,7 @@ class Trial(msgspec.Struct, frozen=True):
     reason: str | None = None  #: why it is in its state: of a stop, a failure, a completion
     error: str | None = None  #: traceback or description of the last failure
     proposed_by: str | None = None  #: the searcher's reason for this config
-    max_t: int | None = None  #: the searcher's wish for how far to train
+    max_t: float | None = None  #: the searcher's wish for how far to train
 
     @property
     def checkpoint(self) -> Checkpoint | None:

@@ -6,8 +6,7 @@ import pytest
 from campaigns.simulate.schedulers import Synchronous
 
 from tunesmith.errors import TransitionError
-from tunesmith.events import EndReason
-from tunesmith.protocols import StopPaused, Thaw
+from tunesmith.events import EndReason, StopPaused, Thaw
 from tunesmith.schedulers import FIFOScheduler
 from tunesmith.trial import AttemptOutcome, TrialStatus
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunesmith.errors import ConfigError
-from tunesmith.events import AnswerReport, Decision, Verdict
-from tunesmith.protocols import StartNew, Thaw
+from tunesmith.events import AnswerReport, Decision, Thaw, Verdict
+from tunesmith.protocols import StartNew
 from tunesmith.rng import generator
 from tunesmith.schedulers import ASHAScheduler, AsyncHyperBandScheduler
 from tunesmith.trial import Mode, Objective, Trial

@@ -216,6 +216,8 @@ def _experiment(plan: Plan, executor: Executor, *, begins_trials: bool) -> Exper
         stopper=plan.stopper,
         n_ahead=n_ahead,
         begins_trials=begins_trials,
+        curves_by=getattr(plan.searcher, "curves_by", None),
+        thaws=getattr(plan.searcher, "thaws", False),
     )
 
 

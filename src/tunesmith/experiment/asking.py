@@ -12,9 +12,12 @@ from tunesmith.experiment.state import ExperimentState
 class ConfigRequests:
     """Decides on the state alone, but for how long a slot has stood idle: that is of the driver's own session."""
 
-    def __init__(self, n_ahead: int | None) -> None:
-        """Args: n_ahead: how many configs to hold ready beyond the free slots; None: as many as pay by `Pace`."""
-        self._n_ahead = n_ahead
+    def __init__(self, n_ahead: int | None, *, thaws: bool = False) -> None:
+        """Args:
+        n_ahead: how many configs to hold ready beyond the free slots; None: as many as pay by `Pace`.
+        thaws: whether the searcher also says which paused trials go on.
+        """
+        self._n_ahead, self._thaws = n_ahead, thaws
         #: Since when a slot has waited for an answer of the searcher that is still open; None if none does.
         self._idle_since: float | None = None
         self.deadline = math.inf  #: when the slot will have waited for too long
@@ -27,12 +30,14 @@ class ConfigRequests:
         idle_since = self._idle_since
         self._wait_from(None, state)
         n_left = math.inf if state.spec.n_trials is None else state.spec.n_trials - len(state.trials)
+        if self._thaws:
+            n_left += len(state.paused) - len(state.thaws)
         if n_left <= 0:  # as in most passes; no request is open then
             return None
         free = state.pool.n_fitting(state.spec.resources)
         if state.spec.max_concurrent_trials is not None:
             free = min(free, state.spec.max_concurrent_trials - len(state.running))
-        ready = len(state.pending) - sum(at > now for at in state.not_before.values())
+        ready = len(state.pending) + len(state.thaws) - sum(at > now for at in state.not_before.values())
         n_idle = int(min(free - ready, n_left))
         request = next(iter(state.requests.values()), None)
         if request is None:

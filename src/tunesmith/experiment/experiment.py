@@ -29,17 +29,20 @@ from tunesmith.events import (
     SessionStarted,
     StartAttempt,
     StopAttempt,
+    StopPaused,
+    Thaw,
     TrialReported,
     Verdict,
 )
 from tunesmith.experiment.asking import ConfigRequests
 from tunesmith.experiment.conclusion import Conclusion, conclude, conclude_as_told, status_at_end
+from tunesmith.experiment.curves import CurveLog
 from tunesmith.experiment.ending import due_ending, ending_of_idleness
 from tunesmith.experiment.judgement import Judgement, judge_nan, judge_report, with_anonymous_metric
 from tunesmith.experiment.retention import surplus_checkpoints
 from tunesmith.experiment.silence import SilenceWatch
 from tunesmith.experiment.state import ExperimentState, as_told
-from tunesmith.protocols import History, Hold, Scheduler, StopPaused, Stopper, Thaw
+from tunesmith.protocols import History, Hold, Scheduler, Stopper
 from tunesmith.space import Space
 from tunesmith.spec import ExperimentSpec
 from tunesmith.stoppers import shortest_timeout_s
@@ -66,17 +69,22 @@ class Experiment:
         stopper: Stopper,
         n_ahead: int | None = 0,
         begins_trials: bool = True,
+        curves_by: str | None = None,
+        thaws: bool = False,
     ) -> None:
         """Args:
         n_ahead: how many configs to hold ready beyond the free slots. None, for searchers that use results: only where
             what they cost is more than a small share of what trials take, and then what becomes free meanwhile.
         begins_trials: if not, only trials that have begun before run, and none is asked for, in this session.
+        curves_by, thaws: of the searcher, see Searcher.
         """
         self.spec, self.space, self.objective = spec, space, objective
         self.scheduler, self.stopper = scheduler, stopper
         self.state = ExperimentState(spec, objective)
         self._begins_trials = begins_trials
-        self._requests = ConfigRequests(n_ahead)
+        self._requests = ConfigRequests(n_ahead, thaws=thaws)
+        self._thaws = thaws
+        self._curves = None if curves_by is None else CurveLog(objective, time_attr=curves_by)
         self._silence = SilenceWatch(spec)
         limits_s = [limit for limit in (spec.time_budget_s, shortest_timeout_s(stopper)) if limit is not None]
         self.time_limit_s = min(limits_s, default=math.inf)  #: of each session
@@ -99,7 +107,15 @@ class Experiment:
 
     def history(self) -> History:
         """The snapshot that a searcher works on."""
-        return History(space=self.space, objective=self.objective, seed=self.spec.seed, trials=tuple(self.state.trials))
+        trials = tuple(self.state.trials)
+        return History(
+            space=self.space,
+            objective=self.objective,
+            seed=self.spec.seed,
+            trials=trials,
+            curves=() if self._curves is None else self._curves.snapshot(len(trials)),
+            n_left=None if self.spec.n_trials is None else max(0, self.spec.n_trials - len(trials)),
+        )
 
     def next_deadline(self) -> float:
         """When `handle` must be called even without an event, on the experiment's clock; infinity if never."""
@@ -117,8 +133,7 @@ class Experiment:
         """Fold a log. No searcher, no scheduler decision and no user code is called."""
         for record in records:
             self.state.apply(record)
-            self.scheduler.observe(record)
-            self.stopper.observe(record)
+            self._observe(record)
         self.state.changed.clear()
 
     def handle(self, events: Sequence[Event], now: float) -> list[Record]:
@@ -142,9 +157,14 @@ class Experiment:
 
     def _record(self, record: Record) -> None:
         self.state.apply(record)
+        self._observe(record)
+        self._out.append(record)
+
+    def _observe(self, record: Record) -> None:
         self.scheduler.observe(record)
         self.stopper.observe(record)
-        self._out.append(record)
+        if self._curves is not None:
+            self._curves.observe(record)
 
     # ------------------------------------------------------------ reactions
 
@@ -166,8 +186,7 @@ class Experiment:
         elif isinstance(event, ConfigsSuggested):
             # Nothing starts any more after the end; a resumed experiment asks anew.
             if event.request in state.requests and state.ending is None:
-                suggestions = event.suggestions[: state.requests[event.request].n]
-                self._record(replace(event, suggestions=suggestions))
+                self._on_suggested(event)
         elif isinstance(event, InterruptRequested):
             self._record(event)
             self._on_interrupt(event)
@@ -180,6 +199,17 @@ class Experiment:
         else:
             raise TypeError(f"{type(event).__name__} is no event of an executor or a suggester.")
 
+    def _on_suggested(self, event: ConfigsSuggested) -> None:
+        """Take no more configs than were asked for; end those trials that are said not to be worth going on."""
+        state, request = self.state, self.state.requests[event.request]
+        thaws = tuple(t for t in event.thaws if t.trial in state.paused or t.trial in state.running)
+        self._record(replace(event, suggestions=event.suggestions[: request.n], thaws=thaws))
+        for stop in event.stops:
+            if stop.trial in state.paused:
+                self._conclude(stop.trial, Conclusion(TrialStatus.STOPPED, stop.reason))
+            elif stop.trial in state.running and state.status_told(stop.trial) is None:
+                self._record(StopAttempt(stop.trial, state.trials[stop.trial].attempt, stop.reason))
+
     def _on_report(self, event: TrialReported) -> None:
         event = with_anonymous_metric(self.objective, event)
         judgement = judge_report(self.state, event, is_strict=self.spec.is_strict_metric)
@@ -191,8 +221,7 @@ class Experiment:
         decision = judgement.decision
         if decision is CONTINUE:
             decision = self._decide(trial, event)
-        self.scheduler.observe(event)
-        self.stopper.observe(event)
+        self._observe(event)
         self._out.append(event)
         self._record(AnswerReport(event.trial, event.attempt, event.step, decision))
         if event.checkpoint is not None:
@@ -379,6 +408,8 @@ class Experiment:
         for index in islice(state.pending, state.n_begun):
             if state.not_before.get(index, -math.inf) <= now:
                 return index
+        if state.thaws:
+            return state.thaws[0]
         while True:
             action = self.scheduler.choose_next([state.trials[index] for index in sorted(state.paused)])
             if isinstance(action, Hold):

@@ -71,6 +71,8 @@ class ExperimentState:
         self.n_ever_begun = 0  #: trials with a first attempt
         #: Indices of all and only the trials in state PAUSED.
         self.paused: set[int] = set()
+        #: Paused trials that the searcher wants to go on, first come first; a part of `paused`.
+        self.thaws: deque[int] = deque()
         #: Earliest start of pending trials that must wait, on the experiment's clock; a subset of `pending`.
         self.not_before: dict[int, float] = {}
         #: What an attempt was answered that ends it, the first such answer; keys are a subset of `running`.
@@ -150,6 +152,7 @@ class ExperimentState:
         for forgotten in (self.ended, self.requests, self.not_before, self.in_use):
             forgotten.clear()
         self.ending, self.interrupt_level = None, 0
+        self.thaws.clear()
         self.waits_since, self.is_exhausted, self.exhausted_note, self.sampling_error = None, False, None, None
         self.failures.begin_session()
 
@@ -160,7 +163,13 @@ class ExperimentState:
         self.is_exhausted = event.is_exhausted
         self.exhausted_note = event.note if event.is_exhausted else None
         self.sampling_error = event.error
-        self.waits_since = None if event.suggestions or event.is_exhausted else self._n_news_at_request
+        is_idle = not (event.suggestions or event.thaws or event.stops or event.is_exhausted)
+        self.waits_since = self._n_news_at_request if is_idle else None
+        for thaw in event.thaws:
+            if thaw.max_t is not None:
+                self._set(thaw.trial, max_t=thaw.max_t)
+            if thaw.trial in self.paused and thaw.trial not in self.thaws:
+                self.thaws.append(thaw.trial)
         for suggestion in event.suggestions:
             index = len(self.trials)
             trial = Trial(
@@ -392,6 +401,8 @@ class ExperimentState:
             self.n_begun -= has_begun
         elif trial.status is TrialStatus.PAUSED:
             self.paused.discard(index)
+            if index in self.thaws:
+                self.thaws.remove(index)
         if target is TrialStatus.RUNNING:
             self.running.add(index)
         elif target is TrialStatus.PAUSED:

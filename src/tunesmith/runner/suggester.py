@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from tunesmith.errors import ConfigError, SpaceError
-from tunesmith.events import ConfigsSuggested, Event, Suggest, Suggestion
-from tunesmith.protocols import Exhausted, History, Searcher, Wait
+from tunesmith.events import ConfigsSuggested, Event, StopPaused, Suggest, Suggestion, Thaw
+from tunesmith.protocols import Exhausted, History, Proposal, Searcher, Wait
 from tunesmith.rng import generator
 from tunesmith.searchers import RandomSearch
 
@@ -55,7 +55,13 @@ def answer(searcher: Searcher, command: Suggest, history: History) -> ConfigsSug
     if isinstance(found, Exhausted | Wait):
         is_exhausted = isinstance(found, Exhausted)
         return ConfigsSuggested(command.request, (), is_exhausted=is_exhausted, cpu_s=cpu_s, note=found.reason)
-    return ConfigsSuggested(command.request, tuple(found), cpu_s=cpu_s)
+    return ConfigsSuggested(
+        command.request,
+        tuple(one for one in found if isinstance(one, Suggestion)),
+        cpu_s=cpu_s,
+        thaws=tuple(one for one in found if isinstance(one, Thaw)),
+        stops=tuple(one for one in found if isinstance(one, StopPaused)),
+    )
 
 
 def _at_random(command: Suggest, history: History, *, note: str, begin: float) -> ConfigsSuggested:
@@ -76,17 +82,19 @@ def _stream(history: History, purpose: str) -> np.random.Generator:
     return generator(history.seed, purpose, len(history.trials))
 
 
-def _suggested(searcher: Searcher, command: Suggest, history: History) -> Sequence[Suggestion] | Exhausted | Wait:
-    """What the searcher says, checked: at most `n` configs, all of them in the space."""
+def _suggested(searcher: Searcher, command: Suggest, history: History) -> Sequence[Proposal] | Exhausted | Wait:
+    """What the searcher says, checked: at most `n` configs, all of them in the space; trials to stop come on top."""
     found = searcher.suggest(history, _stream(history, "suggest"), command.n)
     if isinstance(found, Exhausted):
         return found
     if not isinstance(found, Wait):
-        suggestions = list(found)[: command.n]
-        for suggestion in suggestions:
-            history.space.check(suggestion.config)
-        if suggestions:
-            return suggestions
+        proposals: list[Proposal] = [one for one in found if isinstance(one, StopPaused)]
+        proposals += [one for one in found if not isinstance(one, StopPaused)][: max(command.n, 0)]
+        for proposal in proposals:
+            if isinstance(proposal, Suggestion):
+                history.space.check(proposal.config)
+        if proposals:
+            return proposals
         found = Wait("it proposed nothing")
     if all(trial.status.is_over for trial in history.trials):
         raise ConfigError(f"It waits for news while no trial is open that could bring any: {found.reason}.")

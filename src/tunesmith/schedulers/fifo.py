@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tunesmith.events import CONTINUE, Decision, Record, TrialReported
-from tunesmith.protocols import NextAction, StartNew, Thaw
+from tunesmith.events import CONTINUE, Decision, Record, Thaw, TrialReported
+from tunesmith.protocols import NextAction, StartNew
 from tunesmith.trial import Objective, Trial
 
 

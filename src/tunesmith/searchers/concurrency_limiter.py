@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tunesmith.errors import ConfigError
-from tunesmith.events import Suggestion
-from tunesmith.protocols import Exhausted, History, Searcher, Wait
+from tunesmith.protocols import Exhausted, History, Proposal, Searcher, Wait
 from tunesmith.trial import Trial, TrialStatus
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class ConcurrencyLimiter:
         """Whether the wrapped searcher does."""
         return self._searcher.uses_results
 
-    def suggest(self, history: History, rng: np.random.Generator, n: int) -> Sequence[Suggestion] | Exhausted | Wait:
+    def suggest(self, history: History, rng: np.random.Generator, n: int) -> Sequence[Proposal] | Exhausted | Wait:
         """See Searcher."""
         trials = history.trials
         n_open = sum(not trial.status.is_over for trial in trials)

@@ -42,6 +42,8 @@ class Repeater:
             raise ConfigError(f"searcher is {searcher!r}. Give a searcher, such as GPSearch().")
         if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
             raise ConfigError(f"repeat is {repeat!r}. Give a whole number of 1 or more.")
+        if getattr(searcher, "thaws", False):
+            raise ConfigError(f"{type(searcher).__name__} says itself which trials go on, and cannot be repeated.")
         self._searcher, self._repeat = searcher, repeat
 
     @property
@@ -59,7 +61,8 @@ class Repeater:
         answer = self._searcher.suggest(replace(history, trials=self.groups(history)), rng, n_groups)
         if isinstance(answer, Exhausted | Wait):
             return found or answer
-        found += [self._repetition(suggestion, k) for suggestion in answer for k in range(self._repeat)]
+        configs = [one for one in answer if isinstance(one, Suggestion)]
+        found += [self._repetition(suggestion, k) for suggestion in configs for k in range(self._repeat)]
         return found[:n]
 
     def groups(self, history: History) -> tuple[Trial, ...]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from tunesmith.errors import ConfigError
-from tunesmith.events import Decision, TrialReported, Verdict
+from tunesmith.events import Decision, StopPaused, Thaw, TrialReported, Verdict
 from tunesmith.executors.simulated import SimulatedStep
-from tunesmith.protocols import Hold, Scheduler, StartNew, StopPaused, Thaw
+from tunesmith.protocols import Hold, Scheduler, StartNew
 from tunesmith.space import uniform
 from tunesmith.testing.samples import LOSS, decisions, interleaved, make_report, play, running
 from tunesmith.testing.simulation import simulate
