@@ -53,6 +53,12 @@ def test_steps_are_said_where_they_are_not_as_many_as_reports():
     assert part(summary(finished(trial(0, COMPLETED), n_reports=8, n_steps=5)), "results") == "8 reports, 5 steps"
 
 
+def test_configs_of_random_search_in_place_of_the_searcher_are_counted():
+    words = part(summary(finished(trial(0, COMPLETED), n_stand_ins=3)), "searcher")
+    assert words == "random search gave 3 configs in place of the searcher; the log says why"
+    assert not any(line.startswith("searcher") for line in summary(finished(trial(0, COMPLETED))))
+
+
 def test_an_interrupt_before_the_first_report_is_no_fault_of_the_function():
     ended = view(trial(0, TrialStatus.INTERRUPTED), n_reports=0, best=None, end_status=EndReason.INTERRUPTED)
     assert part(summary(ended), "best") == "none: it was interrupted before the first report"

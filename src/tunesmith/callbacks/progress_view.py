@@ -88,6 +88,7 @@ class LiveFacts(msgspec.Struct, frozen=True, kw_only=True):
     scheduler_lines: tuple[str, ...] = ()  #: `Scheduler.describe()`
     memory_used_bytes: int | None = None
     memory_total_bytes: int | None = None
+    n_stand_ins: int = 0  #: configs that random search gave in place of the searcher
     n_steps: int | None = None  #: steps that count against `max_total_steps`; None: the sum of the trials' steps
 
 
@@ -139,6 +140,7 @@ class ProgressView(msgspec.Struct, frozen=True, kw_only=True):
     n_total: int | None = None  #: trials in all; None: endless
     n_reports: int = 0
     n_steps: int = 0
+    n_stand_ins: int = 0
     max_total_steps: int | None = None
     elapsed_s: float = 0.0
     time_budget_s: float | None = None
@@ -259,6 +261,7 @@ def build_view(
         counts=dict(reader.counts()),
         n_total=spec.n_trials,
         n_reports=reader.n_results(),
+        n_stand_ins=live.n_stand_ins,
         n_steps=sum(trial.step for trial in trials) if live.n_steps is None else live.n_steps,
         max_total_steps=spec.max_total_steps,
         elapsed_s=live.elapsed_s,

@@ -46,12 +46,21 @@ def summary_lines(view: ProgressView, choices: Choices, *, width: int = 80) -> l
         *_ending(view, width),
         *_field("trials", counts_words(view.counts), width),
         *_field("results", _results_words(view), width),
+        *_stand_ins(view, width),
         *_best_part(view, choices, width),
         *_pareto_part(view, choices, width),
         *_failures(view, choices, width),
         ("", ""),
         *_places(view),
     ]
+
+
+def _stand_ins(view: ProgressView, width: int) -> list[StyledLine]:
+    """That the searcher failed or was late, which nobody should overlook; nothing where it never did."""
+    if view.n_stand_ins == 0:
+        return []
+    words = f"random search gave {format_count(view.n_stand_ins, 'config')} in place of the searcher; the log says why"
+    return _field("searcher", words, width)
 
 
 def _results_words(view: ProgressView) -> str:

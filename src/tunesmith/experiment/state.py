@@ -98,6 +98,7 @@ class ExperimentState:
         self.interrupt_level = 0
         self.epoch = 0
         self.n_late_reports = 0
+        self.n_stand_ins = 0  #: configs that random search gave in place of the searcher
         self.n_steps = 0  #: results stored in this experiment, the unit of max_total_steps
         self.metrics_seen: dict[str, None] = {}  #: in the order of first appearance
         self.failures = Failures()
@@ -163,6 +164,7 @@ class ExperimentState:
         self.is_exhausted = event.is_exhausted
         self.exhausted_note = event.note if event.is_exhausted else None
         self.sampling_error = event.error
+        self.n_stand_ins += len(event.suggestions) if event.note is not None else 0
         is_idle = not (event.suggestions or event.thaws or event.stops or event.is_exhausted)
         self.waits_since = self._n_news_at_request if is_idle else None
         for thaw in event.thaws:

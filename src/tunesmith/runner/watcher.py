@@ -173,6 +173,7 @@ class Watcher:
             now_wall=self._clock.wall(),
             nodes=self._experiment.state.pool.nodes,
             scheduler_lines=self._scheduler_lines,
+            n_stand_ins=self._experiment.state.n_stand_ins,
             n_steps=self._experiment.state.n_steps,
         )
         folder = self._folder
