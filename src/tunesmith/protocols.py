@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """What a trial reported over time: the first `n` entries of both lists; superseded reports are not among them."""
+    """What a trial reported over time: the first `n` entries of each list; superseded reports are not among them."""
 
     times: list[float]  #: rising, in units of the `time_attr` that was asked for
     values: list[float]  #: the first metric, in the user's sign; NaN and infinities as reported
+    orders: list[int]  #: the number of each among all reports of the experiment, in the order of the log
     n: int
 
     def points(self) -> tuple[list[float], list[float]]:

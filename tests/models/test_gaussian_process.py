@@ -10,7 +10,7 @@ from tunesmith.models.gaussian_process import (
     Features,
     GaussianProcess,
     Prior,
-    _factor,
+    factor_with_jitter,
     _negative_log_posterior,
     fit_theta,
     matern52,
@@ -120,10 +120,10 @@ def test_many_columns_and_rows_are_fitted_on_a_part_of_them():
 def test_a_covariance_that_rounding_has_spoilt_is_factored_with_as_little_noise_as_it_takes():
     spoilt = np.ones((3, 3))
     spoilt[0, 0] -= 1e-6
-    factor = _factor(spoilt.copy(), 1.0)
+    factor = factor_with_jitter(spoilt.copy(), 1.0)
     assert np.allclose(factor @ factor.T, spoilt, atol=1e-4)
     with pytest.raises(np.linalg.LinAlgError):
-        _factor(-np.eye(3), 1.0)
+        factor_with_jitter(-np.eye(3), 1.0)
 
 
 def test_equal_rows_with_unequal_results_are_no_hindrance(cube):

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
+from typing import NamedTuple
 
 from tunesmith.events import Record, StartAttempt, TrialReported
 from tunesmith.protocols import Curve
 from tunesmith.trial import Objective, metric_value
+
+
+class _Points(NamedTuple):
+    """The reports of one trial that count. The lists only grow, so that a snapshot may share them."""
+
+    times: list[float]
+    values: list[float]
+    orders: list[int]
+    steps: list[int]
+
+    def up_to(self, step: int) -> _Points:
+        """Lists of their own, without the reports after a step."""
+        n = bisect_right(self.steps, step)
+        return _Points(self.times[:n], self.values[:n], self.orders[:n], self.steps[:n])
 
 
 class CurveLog:
@@ -14,16 +30,18 @@ class CurveLog:
 
     def __init__(self, objective: Objective | None, *, time_attr: str) -> None:
         self._objective, self._time_attr = objective, time_attr
-        #: By trial: times, values and steps of the reports that count. The lists only grow, so that a snapshot may
-        #: share them; a restart begins new ones.
-        self._curves: dict[int, tuple[list[float], list[float], list[int]]] = {}
+        self._curves: dict[int, _Points] = {}
+        self._n_reports = 0
 
     def observe(self, record: Record) -> None:
         """Fold one record."""
         if isinstance(record, TrialReported):
+            self._n_reports += 1
             self._add(record)
         elif isinstance(record, StartAttempt):
-            self._restart(record.trial, record.start_step)
+            points = self._curves.get(record.trial)
+            if points is not None and points.steps and points.steps[-1] > record.start_step:
+                self._curves[record.trial] = points.up_to(record.start_step)
 
     def _add(self, report: TrialReported) -> None:
         """Reports without the metric, or whose time does not grow, are no points of a curve."""
@@ -31,27 +49,21 @@ class CurveLog:
             return
         time = metric_value(report.metrics, report.step, report.time_total_s, self._time_attr)
         value = metric_value(report.metrics, report.step, report.time_total_s, self._objective.metric)
-        times, values, steps = self._curves.setdefault(report.trial, ([], [], []))
-        if time is None or value is None or not time > (times[-1] if times else float("-inf")):
+        points = self._curves.setdefault(report.trial, _Points([], [], [], []))
+        if time is None or value is None or not time > (points.times[-1] if points.times else -math.inf):
             return
-        # Readers in other threads take the first n of each: the length they go by grows last.
-        steps.append(report.step)
-        values.append(value)
-        times.append(time)
-
-    def _restart(self, trial: int, start_step: int) -> None:
-        curve = self._curves.get(trial)
-        if curve is not None and curve[2] and curve[2][-1] > start_step:
-            n = bisect_right(curve[2], start_step)
-            self._curves[trial] = (curve[0][:n], curve[1][:n], curve[2][:n])
+        points.steps.append(report.step)
+        points.orders.append(self._n_reports)
+        points.values.append(value)
+        points.times.append(time)
 
     def last_time(self, trial: int) -> float:
         """The time of a trial's last point; 0 before the first."""
-        curve = self._curves.get(trial)
-        return curve[0][-1] if curve and curve[0] else 0.0
+        points = self._curves.get(trial)
+        return points.times[-1] if points is not None and points.times else 0.0
 
     def snapshot(self, n_trials: int) -> tuple[Curve, ...]:
         """The curves as they stand, by index."""
-        none: tuple[list[float], list[float], list[int]] = ([], [], [])
+        none = _Points([], [], [], [])
         found = (self._curves.get(index, none) for index in range(n_trials))
-        return tuple(Curve(times, values, len(times)) for times, values, _ in found)
+        return tuple(Curve(points.times, points.values, points.orders, len(points.times)) for points in found)

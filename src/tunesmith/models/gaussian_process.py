@@ -109,7 +109,7 @@ class GaussianProcess:
         self._features = Features(cube, rows)
         covariance = matern52(self._features.scaled_distances(self._features, self._scales), self._s2)
         covariance[np.diag_indices_from(covariance)] += self._noise
-        self._factor: Array = _factor(covariance, self._s2)
+        self._factor: Array = factor_with_jitter(covariance, self._s2)
         self._weights: Array = cho_solve((self._factor, True), y, check_finite=False)
         self._n = len(y)
 
@@ -136,7 +136,7 @@ class GaussianProcess:
         n, k = len(self._factor), len(rows)
         factor = np.zeros((n + k, n + k))
         factor[:n, :n], factor[n:, :n] = self._factor, below.T
-        factor[n:, n:] = _factor(corner, self._s2)
+        factor[n:, n:] = factor_with_jitter(corner, self._s2)
         self._factor = factor
         self._features.numbers = np.concatenate([self._features.numbers, new.numbers])
         self._features.codes = np.concatenate([self._features.codes, new.codes])
@@ -153,7 +153,7 @@ class GaussianProcess:
         return mean, np.sqrt(np.maximum(variance, 1e-12 * self._s2))
 
 
-def _factor(covariance: Array, s2: float) -> Array:
+def factor_with_jitter(covariance: Array, s2: float) -> Array:
     """The lower Cholesky factor; where rounding has spoilt the matrix, with as little more noise as it takes (F85).
 
     Raises: LinAlgError if a hundredth of the signal's variance is not enough.
@@ -186,7 +186,7 @@ def log_likelihood(r2: Array, y: Array, theta: Array) -> float:
     covariance = matern52(np.maximum(r2, 0.0), s2)
     covariance[np.diag_indices_from(covariance)] += noise
     try:
-        factor = _factor(covariance, s2)
+        factor = factor_with_jitter(covariance, s2)
     except LinAlgError:
         return -np.inf
     fit = y @ cho_solve((factor, True), y, check_finite=False)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from tunesmith.events import Suggestion
 from tunesmith.protocols import Exhausted, History, Searcher, Wait
 from tunesmith.searchers.evolution_search import EvolutionSearch
+from tunesmith.searchers.first_configs import Task
 from tunesmith.searchers.gp_search import GPSearch
-from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer, Task
+from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer
 from tunesmith.searchers.nsga import NSGASearch
 from tunesmith.searchers.random_search import RandomSearch
 from tunesmith.searchers.tpe_search import TPESearch

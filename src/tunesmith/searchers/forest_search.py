@@ -13,7 +13,8 @@ from tunesmith.models.forest import Forest
 from tunesmith.models.gaussian_process import thinned
 from tunesmith.models.success import SuccessModel
 from tunesmith.models.warp import warp_losses
-from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer, Task
+from tunesmith.searchers.first_configs import Task
+from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer
 from tunesmith.searchers.trust_region_search import feasible_first
 
 if TYPE_CHECKING:

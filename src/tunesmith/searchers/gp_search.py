@@ -18,7 +18,8 @@ from tunesmith.models.observations import Observations
 from tunesmith.models.success import SuccessModel
 from tunesmith.models.warp import warp_losses
 from tunesmith.searchers.earlier_runs import EarlierRuns, EarlierTrend
-from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer, Task
+from tunesmith.searchers.first_configs import Task
+from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer
 from tunesmith.searchers.multi_objective import TargetFits, fit_several, has_several_targets
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from tunesmith.models.observations import Observations
 from tunesmith.models.pareto import crowding_distances, is_non_dominated, non_dominated_ranks
 from tunesmith.models.success import SuccessModel
 from tunesmith.models.warp import log_warp
-from tunesmith.searchers.model_search import Knowledge, Proposer, Task
+from tunesmith.searchers.first_configs import Task
+from tunesmith.searchers.model_search import Knowledge, Proposer
 from tunesmith.searchers.nsga import NSGAProposer
 from tunesmith.searchers.ranked_rows import violations
 

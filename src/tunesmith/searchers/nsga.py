@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tunesmith.models.pareto import crowding_distances, non_dominated_ranks
-from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer, Task
+from tunesmith.searchers.first_configs import Task
+from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer
 from tunesmith.searchers.ranked_rows import first_new, in_grid, is_next_to_failure, violations
 
 if TYPE_CHECKING:

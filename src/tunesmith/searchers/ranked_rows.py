@@ -8,7 +8,7 @@ import numpy as np
 
 from tunesmith.models.cube import Cube
 from tunesmith.models.observations import Observations
-from tunesmith.searchers.model_search import Task
+from tunesmith.searchers.first_configs import Task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,8 @@ from tunesmith.models.observations import Observations
 from tunesmith.models.sobol import sobol_points
 from tunesmith.models.success import SuccessModel
 from tunesmith.models.warp import warp_losses
-from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer, Task, initial_size
+from tunesmith.searchers.first_configs import Task, initial_size
+from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer
 from tunesmith.searchers.ranked_rows import best_first, first_new, in_grid, squared_distances
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from tunesmith.models.candidates import mutation_rate
 from tunesmith.models.columns import Column
 from tunesmith.models.cube import Cube
 from tunesmith.models.observations import Observations
-from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer, Task
+from tunesmith.searchers.first_configs import Task
+from tunesmith.searchers.model_search import Knowledge, ModelSearch, Proposer
 from tunesmith.searchers.ranked_rows import best_first, first_new, in_grid, is_next_to_failure
 
 if TYPE_CHECKING:

@@ -1,0 +1,7 @@
+"""Methods that are searcher and scheduler at once: one model decides what is tried, and how far it is trained."""
+
+from __future__ import annotations
+
+from tunesmith.methods.freeze_thaw import FreezeThaw
+
+__all__ = ["FreezeThaw"]

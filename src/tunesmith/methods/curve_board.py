@@ -1,0 +1,136 @@
+"""The learning curves of a history as a model sees them: rows, times on a logarithmic scale, losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tunesmith.errors import SpaceError
+from tunesmith.models.cube import Cube
+from tunesmith.protocols import Curve, History
+from tunesmith.trial import Mode, Trial, TrialStatus
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+    Indices = NDArray[np.intp]
+
+
+class Ladder:
+    """The times at which a trial is judged, on its way to `max_t`: each `factor` times further than the one before."""
+
+    def __init__(self, *, max_t: float, grace_period: float, factor: float) -> None:
+        self.max_t = max_t
+        levels = [grace_period]
+        # The last step to the top is a real one: no level lies just below it.
+        while levels[-1] * factor * math.sqrt(factor) <= max_t:
+            levels.append(levels[-1] * factor)
+        self.levels = tuple(level for level in levels if level < max_t)
+        self._origin = grace_period / factor
+
+    def tau(self, time: float) -> float:
+        """Training time on the model's scale: a factor is a step of equal length anywhere, 1 is the end."""
+        return math.log(max(time, 1e-9 * self.max_t) / self._origin) / math.log(self.max_t / self._origin)
+
+    def next_after(self, time: float) -> float:
+        """The lowest level above a time; `max_t` where there is none."""
+        return next((level for level in self.levels if level > time), self.max_t)
+
+
+@dataclass(frozen=True)
+class OpenTrial:
+    """A trial that may go on."""
+
+    index: int
+    place: int  #: of its row on the board
+    time: float  #: of its last point; 0 before the first
+
+
+@dataclass(frozen=True)
+class CurveBoard:
+    """Every config that trains or has trained, with the points of its curve that count."""
+
+    rows: Array  #: configs, shape (m, d)
+    trial: Indices  #: place of each point's config among them, rising; shape (n,)
+    tau: Array  #: shape (n,)
+    losses: Array  #: finite, smaller is better; shape (n,)
+    orders: Indices  #: which report of the experiment it was; shape (n,)
+    is_lasting: NDArray[np.bool_]  #: of points that stay on the board: a trial's newest one gives way to the next
+    paused: tuple[OpenTrial, ...]
+    running: tuple[OpenTrial, ...]
+    spoilt: tuple[int, ...]  #: paused trials whose last value is no finite number
+
+    @property
+    def n_seen(self) -> int:
+        """How many configs have a point."""
+        return len(np.unique(self.trial))
+
+
+def read_board(history: History, cube: Cube, ladder: Ladder) -> CurveBoard:
+    """The board of a history. Trials outside the cube, whose space was changed since, are left out."""
+    assert history.objective is not None
+    mode = history.objective.mode
+    rows: list[Array] = []
+    points: list[tuple[int, float, float, int, bool]] = []
+    paused, running, spoilt = [], [], []
+    for trial, curve in zip(history.trials, history.curves, strict=True):
+        chosen = _points(trial, curve, ladder, mode)
+        is_open = trial.status in (TrialStatus.RUNNING, TrialStatus.PENDING, TrialStatus.PAUSED)
+        if not chosen and not is_open:
+            continue
+        try:
+            row = cube.encode(trial.config)
+        except SpaceError:
+            continue
+        place = len(rows)
+        rows.append(row)
+        points += [(place, *point) for point in chosen]
+        here = OpenTrial(trial.index, place, curve.times[curve.n - 1] if curve.n else 0.0)
+        if trial.status is TrialStatus.PAUSED:
+            if curve.n and not math.isfinite(curve.values[curve.n - 1]):
+                spoilt.append(trial.index)
+            else:
+                paused.append(here)
+        elif is_open:
+            running.append(here)
+    return CurveBoard(
+        rows=np.array(rows).reshape(len(rows), cube.d),
+        trial=np.array([point[0] for point in points], np.intp),
+        tau=np.array([point[1] for point in points], float),
+        losses=np.array([point[2] for point in points], float),
+        orders=np.array([point[3] for point in points], np.intp),
+        is_lasting=np.array([point[4] for point in points], bool),
+        paused=tuple(paused),
+        running=tuple(running),
+        spoilt=tuple(spoilt),
+    )
+
+
+def _points(trial: Trial, curve: Curve, ladder: Ladder, mode: Mode) -> Sequence[tuple[float, float, int, bool]]:
+    """(tau, loss, order, whether it lasts) of the first report at or beyond each level, and of the last one.
+
+    More would say little that is new, and cost the model the cube of their number. The last value of a trial that
+    came to its own end early is its final one.
+    """
+    times, values = curve.points()
+    if not times:
+        return ()
+    chosen: dict[int, bool] = {}
+    level = ladder.next_after(0.0)
+    for i, time in enumerate(times):
+        if time >= level:
+            chosen[i] = True
+            level = ladder.next_after(time) if time < ladder.max_t else math.inf
+    last = len(times) - 1
+    is_final = trial.status is TrialStatus.COMPLETED
+    chosen.setdefault(last, trial.status.is_over)
+    return [
+        (1.0 if is_final and i == last else ladder.tau(times[i]), mode.as_loss(values[i]), curve.orders[i], lasts)
+        for i, lasts in chosen.items()
+        if math.isfinite(values[i])
+    ]
