@@ -80,3 +80,16 @@ def test_every_point_comes_exactly_once_however_many_are_asked_for_at_once(sizes
 def test_count_below_one_is_refused(arguments):
     with pytest.raises(ConfigError, match="Give a whole number of 1 or more"):
         GridSearch(**arguments)
+
+
+def test_points_that_break_a_constraint_are_passed_over():
+    space = Space({"a": randint(0, 3), "b": randint(0, 3)}, [lambda config: config["a"] < config["b"]])
+    found = [suggest(GridSearch(), space, 2, n_trials) for n_trials in (0, 2, 3)]
+    proposed = [(one.config["a"], one.config["b"]) for answer in found[:2] for one in answer]
+    assert proposed == [(0, 1), (0, 2), (1, 2)]
+    assert found[2] == Exhausted("all 3 points of the grid were proposed")
+
+
+def test_a_grid_that_no_constraint_lets_through_is_exhausted_at_once():
+    space = Space({"a": randint(0, 3)}, [lambda config: config["a"] > 5])
+    assert suggest(GridSearch(), space, 2) == Exhausted("all 0 points of the grid were proposed")

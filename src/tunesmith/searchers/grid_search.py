@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.errors import ConfigError
+from tunesmith.errors import ConfigError, SpaceError
 from tunesmith.events import Suggestion
 from tunesmith.protocols import Exhausted, History, Wait
 from tunesmith.space import Categorical, Domain, Leaf, Path, SampleFrom, Scale, Space, Stepped
@@ -21,6 +21,8 @@ class GridSearch:
     A choice gives all its options, and each option that holds domains a grid of its own; a numeric domain with at most
     `max_values` values gives all of them; any other gives the middles of `n_points` equally likely cells. What
     `sample_from` returns is no axis: it is called for each point, with the values of the point.
+
+    Points that break a constraint of the space are passed over.
 
     Args:
         n_points: cells for each domain that is too large to go through; 1 or more.
@@ -40,15 +42,19 @@ class GridSearch:
         """The next `n` points, or what is left of them. Makes no use of `rng`."""
         axes = self._axes(history.space.leaves)
         n_total, first = _count(axes), len(history.trials)
-        if first >= n_total:
-            return Exhausted(f"all {n_total} points of the grid were proposed")
-        return [
-            Suggestion(
-                config=history.space.assemble(_point(axes, i), seed=history.seed, index=i),
-                reason=f"grid point {i + 1} of {n_total}",
-            )
-            for i in range(first, min(first + n, n_total))
-        ]
+        found: list[Suggestion] = []
+        index, place = 0, 0
+        if not history.space.has_constraints:
+            index = place = min(first, n_total)
+        while place < n_total and len(found) < n:
+            config = _config(history, axes, place=place, index=index)
+            place += 1
+            if config is None:
+                continue
+            if index >= first:
+                found.append(Suggestion(config, reason=f"grid point {place} of {n_total}"))
+            index += 1
+        return found or Exhausted(f"all {index} points of the grid were proposed")
 
     def count(self, space: Space) -> int:
         """How many points the grid over this space has."""
@@ -108,6 +114,17 @@ class _Axis:
                 return {self.path: value, **_point(axes, i)}
             i -= _count(axes)
         raise IndexError(i)
+
+
+def _config(history: History, axes: Sequence[_Axis], *, place: int, index: int) -> dict[str, Any] | None:
+    """The point of this place, for the trial of this index; None if it breaks a constraint of the space."""
+    space = history.space
+    try:
+        return space.assemble(_point(axes, place), seed=history.seed, index=index)
+    except SpaceError:
+        if not space.has_constraints:
+            raise
+        return None
 
 
 def _count(axes: Sequence[_Axis]) -> int:
