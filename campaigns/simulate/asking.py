@@ -103,12 +103,14 @@ class AskingBooks:
         """How many configs idle slots wait for, and how many (two numbers, as above) with those to be held ready."""
         placements = [row.placement for row in rows if row.status is TrialStatus.RUNNING and row.placement]
         free = n_fitting(self._plan, placements, lost_nodes)
-        ready = sum(row.status is TrialStatus.PENDING and row.not_before <= now + SLACK_S for row in rows)
+        pending = [row.not_before for row in rows if row.status is TrialStatus.PENDING]
+        ready, surely_ready = (sum(at <= now + slack_s for at in pending) for slack_s in (SLACK_S, -SLACK_S))
         n_left = self._plan.n_trials - len(rows)
         low, high = self.n_ahead(free + len(placements))
-        n_idle, n_low, n_high = (min(free + ahead - ready, n_left) for ahead in (0, low, high))
-        if self._plan.n_ahead is None and n_idle >= 1:  # those are not to wait for more than they need
-            return n_idle, n_idle, n_idle
+        n_idle, n_low = (min(free + ahead - ready, n_left) for ahead in (0, low))
+        n_idle_at_most, n_high = (min(free + ahead - surely_ready, n_left) for ahead in (0, high))
+        if self._plan.n_ahead is None and n_idle_at_most >= 1:  # those are not to wait for more than they need
+            return n_idle, min(n_low, n_idle) if n_idle >= 1 else n_low, n_idle_at_most
         return n_idle, n_low, n_high
 
     def check_request(self, record: Suggest, missing: tuple[int, int, int]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from msgspec.structs import replace
+
 from campaigns.simulate.asking import n_fitting
 from campaigns.simulate.faults import Violation, require
 from campaigns.simulate.plan import Plan
@@ -61,12 +63,30 @@ def _check_trial(trial: Trial, row: Row, plan: Plan) -> None:
     text = f"{trial.status} attempt {trial.attempt}, {trial.n_failures} failures; the log says {row}"
     require(is_equal, "a trial in another state than the log says", f"trial {trial.index}: {text}")
     metrics = row.results[-1][2] if row.results else None
+    if row.has_gone_back:
+        _check_best_of_clone(trial, row, plan)
+        trial = replace(trial, best_value=row.best(plan.mode)[0], best_step=row.best(plan.mode)[1])
+        if row.is_fresh_clone:  # it knows its last report as of a checkpoint
+            is_own = trial.metrics is None or repr(trial.metrics) in {repr(m) for _, _, m in row.results}
+            require(is_own, "a clone claims what is not its own", f"{trial}, {row}")
+            trial = replace(trial, metrics=metrics)
     seen = (trial.step, repr(trial.metrics), (trial.best_value, trial.best_step))
     text = f"trial {trial.index} shows {seen}; not superseded are {row.results}"
     is_visible = seen == (row.step, repr(metrics), row.best(plan.mode))
     require(is_visible, "a trial shows other results than those that count", text)
     paths = [(saved.step, saved.path) for saved in trial.checkpoints]
     require(paths == row.checkpoints, "other checkpoints than the log's", f"{paths}, {row.checkpoints}")
+
+
+def _check_best_of_clone(trial: Trial, row: Row, plan: Plan) -> None:
+    """A clone that went back may not know the best of its results that still count, but claims nothing that is not."""
+    exact, _ = row.best(plan.mode)
+    claimed = trial.best_value
+    values = {(step, metrics["score"]) for _, step, metrics in row.results}
+    is_true = claimed is None or (trial.best_step, claimed) in values
+    is_modest = claimed is None or (exact is not None and not plan.mode.is_better(claimed, exact))
+    text = f"trial {trial.index} claims {claimed} at step {trial.best_step}; not superseded are {row.results}"
+    require(is_true and is_modest, "a clone claims what is not its own", text)
 
 
 def _check_slots(experiment: Experiment, witness: Witness) -> None:

@@ -106,6 +106,8 @@ def _steady_plan(seed: int) -> Plan:
     return replace(
         drawn,
         is_sqlite=False,
+        # Who is to be copied depends on who has reported when two trials report in one instant, after an interruption.
+        scheduler="fifo" if drawn.scheduler == "copying" else drawn.scheduler,
         is_coarse=False,  # where reports fall on one instant, their order is nobody's promise
         n_trials=8 if drawn.space_kind == "grid" else rng.randint(6, 24),
         checkpoint_every=1,

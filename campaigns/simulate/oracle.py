@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from campaigns.simulate.plan import Plan
+from campaigns.simulate.rows import Row
 from tunesmith.events import TrialReported, Verdict
 from tunesmith.rng import generator
-from tunesmith.trial import Mode
+from tunesmith.trial import Mode, TrialStatus
 
 
 @dataclass
@@ -28,8 +30,8 @@ class _OracleRung:
 class Oracle:
     """The decisions of one experiment, report by report in the log's order."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, rows: Sequence[Row]) -> None:
+        self._plan, self._rows = plan, rows
         levels = []
         level = plan.grace_period
         while level <= plan.max_t:
@@ -58,7 +60,24 @@ class Oracle:
         if plan.scheduler == "synchronous":
             is_rung = report.step % (plan.grace_period + 1) == 0 and report.checkpoint is not None
             return Verdict.PAUSE if is_rung else Verdict.CONTINUE
+        if plan.scheduler == "copying":
+            return Verdict.CONTINUE if self.donor(report) is None else Verdict.CLONE
         return self._asha(report)
+
+    def donor(self, report: TrialReported) -> int | None:
+        """Whom the trial copies after this report, where trials copy each other."""
+        row, value = self._rows[report.trial], report.metrics["score"]
+        if report.step % (self._plan.grace_period + 1) != 0 or row.n_clones >= 3:
+            return None
+        losses = {}
+        for index, other in enumerate(self._rows):
+            is_over = other.status in (TrialStatus.COMPLETED, TrialStatus.STOPPED, TrialStatus.FAILED)
+            can_lend = other.may_lend and other.last_value is not None and math.isfinite(other.last_value)
+            if index != report.trial and not is_over and can_lend:
+                losses[index] = self._plan.mode.as_loss(other.last_value or 0.0)
+        donor = min(losses, key=lambda index: (losses[index], index), default=None)
+        is_better = donor is not None and (math.isnan(value) or losses[donor] < self._plan.mode.as_loss(value))
+        return donor if is_better else None
 
     def _asha(self, report: TrialReported) -> Verdict:
         bracket = self._brackets[self._bracket_of(report.trial)]

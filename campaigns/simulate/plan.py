@@ -10,7 +10,7 @@ from functools import cached_property
 from random import Random
 from typing import Any
 
-from campaigns.simulate.schedulers import Synchronous
+from campaigns.simulate.schedulers import Copying, Synchronous
 from campaigns.simulate.searchers import Flaky, Patient, Perturb
 from tunesmith.protocols import Scheduler, Searcher, Stopper
 from tunesmith.resources import Node, Resources
@@ -125,6 +125,8 @@ class Plan:
             return FIFOScheduler()
         if self.scheduler == "synchronous":
             return Synchronous(every=self.grace_period + 1, max_t=self.max_t, n_at_once=min(4, self.n_trials))
+        if self.scheduler == "copying":
+            return Copying(every=self.grace_period + 1, max_t=self.max_t)
         return ASHAScheduler(
             max_t=self.max_t,
             grace_period=self.grace_period,
@@ -170,6 +172,8 @@ def draw_plan(seed: int) -> Plan:
     scheduler = rng.choice(_SCHEDULERS)
     if scheduler == "synchronous" and space_kind == "grid":
         scheduler = "asha"  # it waits for so many trials, and a grid may have fewer
+    if space_kind == "continuous" and Random(f"clones {seed}").random() < 0.2:
+        scheduler = "copying"
     searcher = rng.choice(_SEARCHERS[space_kind])
     n_steps = rng.randint(3, 9)
     return Plan(

@@ -28,7 +28,7 @@ from tunesmith.events import (
     TrialReported,
     Verdict,
 )
-from tunesmith.experiment import Experiment, SlotPool, experiment
+from tunesmith.experiment import Experiment, SlotPool, experiment, retention
 from tunesmith.experiment import state as states
 from tunesmith.experiment.judgement import Judgement
 from tunesmith.experiment.state import ExperimentState
@@ -241,8 +241,8 @@ def _superseded_visible() -> list[Patch]:
 
 
 def _delete_in_use() -> list[Patch]:
-    real = experiment.surplus_checkpoints
-    return [(experiment, "surplus_checkpoints", lambda saved, policy, in_use=(): real(saved, policy))]
+    real = retention.surplus_checkpoints
+    return [(retention, "surplus_checkpoints", lambda saved, policy, in_use=(): real(saved, policy))]
 
 
 def _row_before_rename() -> list[Patch]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunesmith.events import AttemptEnded, StopAttempt, Verdict
+from tunesmith.events import AttemptEnded, Clone, StopAttempt, Verdict
 from tunesmith.resources import Placement
 from tunesmith.spec import ExperimentSpec
 from tunesmith.trial import AttemptOutcome, Mode, TrialStatus
@@ -18,6 +18,7 @@ _STATUS_AFTER = {
     Verdict.COMPLETE: TrialStatus.COMPLETED,
     Verdict.STOP: TrialStatus.STOPPED,
     Verdict.PAUSE: TrialStatus.PAUSED,
+    Verdict.CLONE: TrialStatus.PENDING,
 }
 
 
@@ -32,6 +33,14 @@ class Row:
     #: The results that are not superseded, (attempt, step, metrics), and the folders saved for them, (step, path).
     results: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)
     checkpoints: list[tuple[int, str]] = field(default_factory=list)
+    borrowed: str | None = None  #: the last of these, where another trial saved it
+    clone: Clone | None = None  #: what it is to start with next, told so
+    clone_step: int = 0  #: of the checkpoint in that
+    start_step: int = 0  #: of the last attempt
+    has_gone_back: bool = False  #: as a clone, below what it had reached
+    n_clones: int = 0  #: so often it was told to be one
+    last_value: float | None = None  #: of the last report, superseded or not
+    may_lend: bool = False  #: it has saved a checkpoint since it last was a clone
     started_from: str | None = None
     told: Verdict | None = None  #: the answer that ends the running attempt
     is_told_by_stop: bool = False  #: that answer has no other reason than the command to end
@@ -50,8 +59,15 @@ class Row:
 
     @property
     def step(self) -> int:
-        """The last step that is not superseded."""
-        return self.results[-1][1] if self.results else 0
+        """The last step of the running or last attempt; where that reported none, the one that it began at."""
+        is_fresh = not self.results or self.results[-1][0] < self.attempt
+        return self.start_step if is_fresh else self.results[-1][1]
+
+    @property
+    def is_fresh_clone(self) -> bool:
+        """Whether it runs, or ran last, from what is another's, and has reported nothing since."""
+        is_fresh = not self.results or self.results[-1][0] < self.attempt
+        return is_fresh and self.borrowed is not None and self.start_step == self.checkpoints[-1][0]
 
     @property
     def newest(self) -> tuple[int, str] | None:
@@ -68,8 +84,15 @@ class Row:
         return value, step
 
     def add_checkpoint(self, step: int, path: str) -> None:
-        """It takes the place of another one of its step."""
+        """It takes the place of another one of its step, and of what it had borrowed."""
+        self.return_loan()
+        self.may_lend = True
         self.checkpoints = [other for other in self.checkpoints if other[0] != step] + [(step, path)]
+
+    def return_loan(self) -> None:
+        """What another one saved is not needed any more."""
+        self.checkpoints = [saved for saved in self.checkpoints if saved[1] != self.borrowed]
+        self.borrowed = None
 
     def status_told(self) -> TrialStatus | None:
         """Where what it was told leaves it; None if it was told nothing."""

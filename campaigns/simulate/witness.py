@@ -49,10 +49,10 @@ class Witness:
 
     def __init__(self, plan: Plan, ledger: Ledger, clock: Clock) -> None:
         self.plan, self.ledger, self.clock = plan, ledger, clock
-        self.oracle = Oracle(plan)
+        self.rows: list[Row] = []
+        self.oracle = Oracle(plan, self.rows)
         self.asking = AskingBooks(plan)
         self.gone_nodes: set[str] = set()  #: that the driver knows of, in this session
-        self.rows: list[Row] = []
         self.batch_sizes: list[int] = []  #: of the commits: where the passes end in the log
         self.epoch = 0
         self.n_results = self.n_given_up = 0
@@ -168,7 +168,7 @@ class Witness:
                 self._set(index, TrialStatus.PENDING)
             elif row.status is TrialStatus.RUNNING:
                 told = row.status_told()
-                if told in (None, TrialStatus.INTERRUPTED, TrialStatus.FAILED):
+                if told in (None, TrialStatus.INTERRUPTED, TrialStatus.FAILED, TrialStatus.PENDING):
                     row.forget_attempt()
                     self._set(index, TrialStatus.PENDING)
                 else:
@@ -208,6 +208,7 @@ class Witness:
         require(is_startable, "a start of a trial that cannot start", f"{record}, {row}, {self.ending}")
         require(record.attempt == row.attempt + 1, "attempts are not counted", f"{record} after {row.attempt}")
         require(row.not_before <= self.clock.now() + SLACK_S, "a start before its time", f"{record}, {row}")
+        self._make_clone(row, record)
         step, path = row.newest or (0, None)
         is_newest = (record.checkpoint, record.start_step) == (path, step)
         text = f"trial {record.trial} starts at step {record.start_step} from {record.checkpoint}, newest: {path}"
@@ -215,11 +216,29 @@ class Witness:
         require(record.config == row.config, "a start with another config", f"{record}, {row.config}")
         row.attempt, row.placement, row.started_from = record.attempt, record.placement, path
         row.results = [result for result in row.results if result[1] <= step]
+        row.start_step = step
         row.not_before = -math.inf
         row.heard_at, row.has_reported = self.handled_at, False
         self.asking.note_start(record.trial, self.handled_at)
         self._set(record.trial, TrialStatus.RUNNING)
         self._check_places()
+
+    def _make_clone(self, row: Row, record: StartAttempt) -> None:
+        """A trial that was told to become a clone does, and nobody else: from what the donor keeps."""
+        told, row.clone = row.clone, None
+        if told is None:
+            require(record.donor is None, "a clone that nobody told to be one", f"{record}, {row}")
+            return
+        expected = (told.donor, told.checkpoint, told.config)
+        is_same = (record.donor, record.checkpoint, record.config) == expected
+        require(is_same, "a clone is not what it was told to be", f"{record}, {told}")
+        step = row.clone_step
+        row.return_loan()
+        row.has_gone_back |= step < row.step
+        row.checkpoints = [saved for saved in row.checkpoints if saved[0] <= step]
+        row.checkpoints.append((step, told.checkpoint))
+        row.config, row.borrowed, row.may_lend = told.config, told.checkpoint, False
+        row.forgive_losses()
 
     def _check_places(self) -> None:
         running = [row.placement for row in self.rows if row.status is TrialStatus.RUNNING and row.placement]
@@ -279,6 +298,8 @@ class Witness:
         self.asking.note_conclusion(record, self.handled_at)
         row.not_before = -math.inf if record.not_before is None else record.not_before
         row.forget_attempt()
+        if record.status not in (TrialStatus.PENDING, TrialStatus.INTERRUPTED):
+            row.clone = None
         self._set(record.trial, record.status)
 
     def _expected_status(self, row: Row) -> TrialStatus | None:
@@ -293,6 +314,8 @@ class Witness:
         told = row.status_told()
         if told is None or told is TrialStatus.FAILED or (returned and row.told is None):
             return status_after_end(row, self.plan.spec.max_failures)
+        if told is TrialStatus.PENDING and self.ending is not None:
+            return TrialStatus.INTERRUPTED  # it is a clone when the experiment goes on
         return told
 
     # ------------------------------------------------------------ rules: reports
@@ -310,6 +333,7 @@ class Witness:
         require(record.step == row.step + 1, "a step was skipped or repeated", text)
         row.results.append((record.attempt, record.step, record.metrics))
         row.heard_at, row.has_reported = self.handled_at, True
+        row.last_value = record.metrics["score"]
         if record.checkpoint is not None:
             row.add_checkpoint(record.step, record.checkpoint)
         self.n_results += 1
@@ -349,6 +373,16 @@ class Witness:
             require(verdict is expected, "another decision than the oracle's", text)
             if verdict is not Verdict.CONTINUE:
                 row.told = verdict
+            if verdict is Verdict.CLONE:
+                self._check_clone(report, record)
+
+    def _check_clone(self, report: TrialReported, record: AnswerReport) -> None:
+        row, clone, donor = self._row(record), record.decision.clone, self.oracle.donor(report)
+        newest = None if donor is None else self.rows[donor].newest
+        is_newest = clone is not None and newest is not None and (clone.donor, clone.checkpoint) == (donor, newest[1])
+        require(is_newest, "another donor than the oracle's", f"{record}, expected trial {donor}, {newest}")
+        assert newest is not None
+        row.clone, row.clone_step, row.n_clones = clone, newest[0], row.n_clones + 1
 
     def _stop_attempt(self, record: StopAttempt) -> None:
         row = self._require_running(record)
@@ -366,13 +400,21 @@ class Witness:
         require(record.path != in_use, "a checkpoint in use is deleted", f"{record}, {row}")
         kept = [path for _, path in row.checkpoints]
         require(record.path not in kept, "a checkpoint that is kept is deleted", f"{record}, {row}")
+        self._require_not_needed(record)
+
+    def _require_not_needed(self, record: DeleteCheckpoint) -> None:
+        """No trial runs from it, has it on loan, or is to start from it."""
+        for index, row in enumerate(self.rows):
+            is_in_use = row.status is TrialStatus.RUNNING and row.started_from == record.path
+            is_lent = row.borrowed == record.path or (row.clone is not None and row.clone.checkpoint == record.path)
+            text = f"{record}; trial {index} needs it: {row}"
+            require(not is_in_use and not is_lent, "a checkpoint in use is deleted", text)
 
     def _delete_checkpoint(self, record: DeleteCheckpoint) -> None:
         row = self._row(record)
         is_newest = row.newest is not None and row.newest[1] == record.path
         require(not is_newest, "the newest checkpoint is deleted", f"{record}, {row}")
-        is_in_use = row.status is TrialStatus.RUNNING and row.started_from == record.path
-        require(not is_in_use, "a checkpoint in use is deleted", f"{record}, {row}")
+        self._require_not_needed(record)
         row.checkpoints = [saved for saved in row.checkpoints if saved[1] != record.path]
         self.dirty.add(record.trial)
 

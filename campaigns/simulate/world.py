@@ -101,11 +101,12 @@ class World:
         folder = self.disk.find(path)
         require(isinstance(folder, Folder), "start from a missing checkpoint", f"trial {trial} from {path}")
         assert isinstance(folder, Folder)
+        owner = int(path.split("/")[1])  # of a clone another trial
         data = {name: node.data for name, node in folder.names.items() if isinstance(node, File)}
         kind = "start from an incomplete checkpoint"
         require(set(data) == {"model", "state"} and all(data.values()), kind, f"{path} holds {data}")
         require(
-            data["model"] == _content(trial, step),
+            data["model"] == _content(owner, step),
             "start at another step than the checkpoint's",
             f"trial {trial} starts at step {step} from {path}, which holds {data['model']!r}",
         )

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tunesmith.analysis import ExperimentAnalysis, recommend
     from tunesmith.api import load, maximize, minimize, run
+    from tunesmith.api.replay import replay
+    from tunesmith.api.simulation import simulate
     from tunesmith.api.study import Study
     from tunesmith.callbacks import CLIReporter, ProgressReporter
     from tunesmith.errors import TuneError, TunesmithError
+    from tunesmith.methods import create_scheduler
     from tunesmith.protocols import Callback
-    from tunesmith.schedulers import create_scheduler
     from tunesmith.searchers import create_searcher
     from tunesmith.space import (
         choice,
@@ -97,8 +99,10 @@ _HOMES = {
     "Stopper": "tunesmith.stoppers",
     "Study": "tunesmith.api.study",
     "TrialStopped": "tunesmith.trialside.session",
-    "create_scheduler": "tunesmith.schedulers",
+    "create_scheduler": "tunesmith.methods",
     "create_searcher": "tunesmith.searchers",
+    "replay": "tunesmith.api.replay",
+    "simulate": "tunesmith.api.simulation",
 }
 
 __all__ = [
@@ -139,9 +143,11 @@ __all__ = [
     "randint",
     "randn",
     "recommend",
+    "replay",
     "report",
     "run",
     "sample_from",
+    "simulate",
     "uniform",
     "with_parameters",
 ]

@@ -24,13 +24,22 @@ class Suggestion(msgspec.Struct, frozen=True):
     max_t: float | None = None
 
 
+class Clone(msgspec.Struct, frozen=True):
+    """Go on from another trial's checkpoint, or from an own one, with another config (population based training)."""
+
+    donor: int  #: the trial that saved it; the trial itself where only its config changes
+    checkpoint: str  #: as the donor's report named it, and one that the donor still keeps
+    config: dict[str, Any]
+
+
 class Thaw(msgspec.Struct, frozen=True):
     """Go on with this paused trial; one that runs is told that it may."""
 
     trial: int
     reason: str
     max_t: float | None = None  #: how far to train it, as in `Suggestion`; None leaves it as it was
-    resources: Resources | None = None  #: what it holds from now on; None leaves it as it was
+    resources: Resources | None = None  #: what it holds from now on, where that is free; None leaves it as it was
+    clone: Clone | None = None  #: of a scheduler: from where and with what it goes on, if not as it was paused
 
 
 class StopPaused(msgspec.Struct, frozen=True):
@@ -57,6 +66,7 @@ class Decision(msgspec.Struct, frozen=True):
     verdict: Verdict = Verdict.CONTINUE
     reason: str | None = None  #: a sentence with named places, e.g. "rank {rank} of {n_seen} at rung {rung}"
     numbers: dict[str, float | int | str] = {}
+    clone: Clone | None = None  #: of CLONE and of nothing else; not where the same is said again
 
     def words(self) -> str | None:
         """The reason with its numbers filled in."""
@@ -214,6 +224,8 @@ class StartAttempt(Command, frozen=True):
     checkpoint: str | None = None
     start_step: int = 0  #: the step of that checkpoint; the first report is one above
     start_time_s: float = 0.0  #: training time already spent
+    #: Of the first attempt of a clone: who saved that checkpoint. The config is the trial's from here on.
+    donor: int | None = None
 
 
 class AnswerReport(Command, frozen=True, gc=False):

@@ -85,6 +85,8 @@ class StartNew(msgspec.Struct, frozen=True):
     """Use the free slot for a new trial."""
 
     resources: Resources | None = None  #: what it holds; None: what the experiment gives each trial
+    #: What to do where no new trial will come any more and nothing runs; None: the oldest paused trial goes on.
+    otherwise: Thaw | StopPaused | None = None
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -120,7 +122,10 @@ class Scheduler(Protocol):
 
 
 class Stopper(Protocol):
-    """Ends a trial, or the experiment, by a rule that needs no comparison with other trials."""
+    """Ends a trial, or the experiment, by a rule that needs no comparison with other trials.
+
+    An optional method `bind(objective)` is told the experiment's objective before anything else.
+    """
 
     def observe(self, record: Record) -> None:
         """Fold one record of the log."""

@@ -178,6 +178,14 @@ class AttemptOutcome(StrEnum):
         return self in (AttemptOutcome.RAISED, AttemptOutcome.EXITED, AttemptOutcome.SIGNALLED)
 
 
+class FoldScore(msgspec.Struct, frozen=True):
+    """What a trial reported of one fold of a cross-validation: the objective's first metric, in the user's sign."""
+
+    fold: int
+    step: int  #: of the report
+    value: float  #: as reported; NaN and infinities included
+
+
 class Checkpoint(msgspec.Struct, frozen=True):
     """A folder that a trial saved and can start from; committed with the report of the same step."""
 
@@ -189,6 +197,10 @@ class Checkpoint(msgspec.Struct, frozen=True):
     metrics: dict[str, float] | None = None  #: reported with it
     best_value: float | None = None  #: the trial's best up to this step: what stands again after a restart from here
     best_step: int | None = None
+    #: The trial that saved it, where that is another one: a clone starts from it, and retries from it until it has
+    #: saved one of its own. `metrics` and best are then those of the trial that borrowed it: its own results.
+    donor: int | None = None
+    folds: tuple[FoldScore, ...] = ()  #: the trial's up to this step
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -206,8 +218,10 @@ class Trial(msgspec.Struct, frozen=True):
     step: int = 0  #: last step reported; 0 before the first
     metrics: dict[str, float] | None = None  #: of the last report
     time_total_s: float = 0.0  #: training time up to the last report, over all attempts
-    best_value: float | None = None  #: best value of the objective's first metric, in the user's sign
-    best_step: int | None = None
+    #: Best value of the objective's first metric, in the user's sign; with `folds` the mean over these, None unless all
+    #: are finite.
+    best_value: float | None = None
+    best_step: int | None = None  #: of that report; with `folds` the last of theirs
     checkpoints: tuple[Checkpoint, ...] = ()  #: committed and kept, oldest first
     placement: Placement | None = None  #: what it holds; set in state RUNNING and in no other
     pid: int | None = None
@@ -220,6 +234,7 @@ class Trial(msgspec.Struct, frozen=True):
     error: str | None = None  #: traceback or description of the last failure
     proposed_by: str | None = None  #: the searcher's reason for this config
     max_t: float | None = None  #: the searcher's wish for how far to train
+    folds: tuple[FoldScore, ...] = ()  #: one for each fold that was reported, by fold; what was last reported of it
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -246,3 +261,18 @@ def metric_value(metrics: Mapping[str, float], step: int, time_total_s: float, n
     if name == "time_total_s":
         return time_total_s
     return None
+
+
+def fold_of(metrics: Mapping[str, float]) -> int | None:
+    """Which fold of a cross-validation a report is of: its `fold`, a whole number from 0; None where it is of none."""
+    fold = metrics.get("fold")
+    if fold is None or not 0 <= fold < math.inf or fold != int(fold):
+        return None
+    return int(fold)
+
+
+def mean_over_folds(values: Sequence[float]) -> float | None:
+    """The mean of one or more values, the same in any order of them; None unless all are finite."""
+    if not all(map(math.isfinite, values)):
+        return None
+    return math.fsum(value / len(values) for value in values)  # divided first: a sum of huge values overflows

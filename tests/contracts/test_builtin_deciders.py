@@ -6,8 +6,25 @@ import random
 
 import optuna
 import pytest
+from msgspec.structs import replace
 
-from tunesmith.schedulers import SCHEDULERS, ASHAScheduler, FIFOScheduler
+from tunesmith.methods import FreezeThaw
+from tunesmith.schedulers import (
+    PB2,
+    SCHEDULERS,
+    ASHAPromotionScheduler,
+    ASHAScheduler,
+    FIFOScheduler,
+    FoldRacing,
+    HyperBandForBOHB,
+    HyperBandScheduler,
+    MedianStoppingRule,
+    MultiObjectiveASHA,
+    PASHAScheduler,
+    PopulationBasedTraining,
+    PopulationBasedTrainingReplay,
+    ResourceChangingScheduler,
+)
 from tunesmith.searchers import (
     SEARCHERS,
     AskTell,
@@ -25,6 +42,7 @@ from tunesmith.searchers import (
     SobolSearch,
     TPESearch,
     TrustRegionSearch,
+    TuneBOHB,
     ZoomSearch,
     searcher_class,
 )
@@ -32,9 +50,11 @@ from tunesmith.space import grid_search, uniform
 from tunesmith.stoppers import (
     CombinedStopper,
     DictStopper,
+    ExpectedImprovementPerHour,
     ExperimentPlateauStopper,
     FunctionStopper,
     MaximumIterationStopper,
+    NoImprovement,
     NoopStopper,
     TimeoutStopper,
     TrialPlateauStopper,
@@ -54,9 +74,24 @@ SEARCHERS_HERE = {
     SobolSearch,
     TPESearch,
     TrustRegionSearch,
+    TuneBOHB,
     ZoomSearch,
 }
-SCHEDULERS_HERE = {FIFOScheduler, ASHAScheduler}
+SCHEDULERS_HERE = {
+    FIFOScheduler,
+    FoldRacing,
+    HyperBandForBOHB,
+    HyperBandScheduler,
+    ASHAScheduler,
+    ASHAPromotionScheduler,
+    MedianStoppingRule,
+    MultiObjectiveASHA,
+    PASHAScheduler,
+    PB2,
+    PopulationBasedTraining,
+    PopulationBasedTrainingReplay,
+    ResourceChangingScheduler,
+}
 
 
 def test_no_builtin_is_missing_here():
@@ -97,6 +132,16 @@ class TestGPSearch(SearcherContract):
 class TestTPESearch(SearcherContract):
     def make(self):
         return TPESearch()
+
+
+class TestTuneBOHB(SearcherContract):
+    def make(self):
+        return TuneBOHB()
+
+
+class TestFreezeThawAsSearcher(SearcherContract):
+    def make(self):
+        return FreezeThaw(max_t=27)
 
 
 class TestSobolSearch(SearcherContract):
@@ -190,9 +235,37 @@ class TestRepeaterOfOneThatUsesNoResults(SearcherContract):
         return Repeater(RandomSearch(), 2)
 
 
+@pytest.mark.parametrize("time_attr", ["training_iteration", "time_total_s"])
+class TestFreezeThawAsScheduler(SchedulerContract):
+    @pytest.fixture(autouse=True)
+    def _arguments(self, time_attr):
+        self._time_attr = time_attr
+
+    def make(self):
+        return FreezeThaw(self._time_attr, max_t=27)
+
+
 class TestFIFOScheduler(SchedulerContract):
     def make(self):
         return FIFOScheduler()
+
+
+class _RacingOverSteps(FoldRacing):
+    """Takes the steps of the suite's reports for folds."""
+
+    def _fold(self, report):
+        return super()._fold(replace(report, metrics={**report.metrics, "fold": report.step - 1}))
+
+
+@pytest.mark.parametrize("test", ["wilcoxon", "t"])
+@pytest.mark.parametrize("made", [FoldRacing, _RacingOverSteps])
+class TestFoldRacing(SchedulerContract):
+    @pytest.fixture(autouse=True)
+    def _arguments(self, made, test):
+        self._made, self._test = made, test
+
+    def make(self):
+        return self._made(min_folds=3, test=self._test)
 
 
 @pytest.mark.parametrize("first_arrivals", ["pass", "rank"])
@@ -209,6 +282,105 @@ class TestASHAScheduler(SchedulerContract):
 class TestASHAOnTime(SchedulerContract):
     def make(self):
         return ASHAScheduler(time_attr="time_total_s", max_t=20, grace_period=2, reduction_factor=2)
+
+
+@pytest.mark.parametrize("synch", [False, True])
+class TestPopulationBasedTraining(SchedulerContract):
+    @pytest.fixture(autouse=True)
+    def _arguments(self, synch):
+        self._synch = synch
+
+    def make(self):
+        return PopulationBasedTraining(
+            "training_iteration",
+            perturbation_interval=3,
+            hyperparam_mutations={"level": uniform(0.0, 1.0)},
+            synch=self._synch,
+        )
+
+
+class TestPopulationBasedTrainingAtTwoFrequencies(SchedulerContract):
+    def make(self):
+        mutations = {"level": [0.1, 0.3, 0.9]}
+        return PopulationBasedTraining(
+            perturbation_interval=4.0, hyperparam_mutations=mutations, evolution_frequencies=(1, 4)
+        )
+
+
+@pytest.mark.parametrize("synch", [False, True])
+class TestPB2(SchedulerContract):
+    @pytest.fixture(autouse=True)
+    def _arguments(self, synch):
+        self._synch = synch
+
+    def make(self):
+        bounds = {"level": [0.0, 1.0]}
+        return PB2("training_iteration", perturbation_interval=3, hyperparam_bounds=bounds, synch=self._synch)
+
+
+class TestPopulationBasedTrainingReplay(SchedulerContract):
+    def make(self):
+        return PopulationBasedTrainingReplay([(0, {"level": 0.5}), (6, {"level": 0.2}), (20, {"level": 0.1})])
+
+
+class TestResourceChangingScheduler(SchedulerContract):
+    def make(self):
+        return ResourceChangingScheduler()
+
+
+class TestResourceChangingSchedulerOverAnother(SchedulerContract):
+    def make(self):
+        return ResourceChangingScheduler(
+            PopulationBasedTraining(
+                "training_iteration", perturbation_interval=3, hyperparam_mutations={"level": uniform(0.0, 1.0)}
+            )
+        )
+
+
+@pytest.mark.parametrize("brackets", [1, 3])
+class TestASHAPromotionScheduler(SchedulerContract):
+    @pytest.fixture(autouse=True)
+    def _arguments(self, brackets):
+        self._brackets = brackets
+
+    def make(self):
+        return ASHAPromotionScheduler(max_t=27, grace_period=1, reduction_factor=3, brackets=self._brackets)
+
+
+class TestPASHAScheduler(SchedulerContract):
+    def make(self):
+        return PASHAScheduler(max_t=27, grace_period=1, reduction_factor=3)
+
+
+@pytest.mark.parametrize("hard_stop", [True, False])
+class TestMedianStoppingRule(SchedulerContract):
+    @pytest.fixture(autouse=True)
+    def _arguments(self, hard_stop):
+        self._hard_stop = hard_stop
+
+    def make(self):
+        return MedianStoppingRule(grace_period=5.0, hard_stop=self._hard_stop)
+
+
+class TestMultiObjectiveASHA(SchedulerContract):
+    def make(self):
+        return MultiObjectiveASHA(max_t=27, grace_period=1, reduction_factor=3)
+
+
+@pytest.mark.parametrize("reduction_factor", [2, 3])
+@pytest.mark.parametrize("made", [HyperBandScheduler, HyperBandForBOHB])
+class TestHyperBandScheduler(SchedulerContract):
+    @pytest.fixture(autouse=True)
+    def _arguments(self, made, reduction_factor):
+        self._made, self._factor = made, reduction_factor
+
+    def make(self):
+        return self._made(max_t=27, reduction_factor=self._factor)
+
+
+class TestHyperBandOnTimeWithoutAnEnd(SchedulerContract):
+    def make(self):
+        return HyperBandScheduler(time_attr="time_total_s", max_t=20, reduction_factor=2, stop_last_trials=False)
 
 
 class TestNoopStopper(StopperContract):
@@ -229,6 +401,16 @@ class TestTrialPlateauStopper(StopperContract):
 class TestExperimentPlateauStopper(StopperContract):
     def make(self):
         return ExperimentPlateauStopper("loss", std=0.2, top=3)
+
+
+class TestNoImprovement(StopperContract):
+    def make(self):
+        return NoImprovement(2, metric="loss", mode="min")
+
+
+class TestExpectedImprovementPerHour(StopperContract):
+    def make(self):
+        return ExpectedImprovementPerHour(1e6, min_trials=3, metric="loss", mode="min")
 
 
 class TestDictStopper(StopperContract):

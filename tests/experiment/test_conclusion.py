@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tunesmith.events import ConcludeAttempt, Decision, EndReason, NodeLost, Verdict
+from tunesmith.events import Clone, ConcludeAttempt, Decision, EndReason, NodeLost, Verdict
 from tunesmith.resources import Node
 from tunesmith.schedulers import FIFOScheduler
 from tunesmith.stoppers import NoopStopper
@@ -22,7 +22,8 @@ class Saying(FIFOScheduler):
         self.verdict = verdict
 
     def decide(self, trial, report):
-        return Decision(self.verdict, "told") if report.step == 1 else Decision()
+        clone = Clone(0, "c1", {"x": 9}) if self.verdict is Verdict.CLONE else None
+        return Decision(self.verdict, "told", clone=clone) if report.step == 1 else Decision()
 
 
 def one(verdict=Verdict.CONTINUE, **spec):

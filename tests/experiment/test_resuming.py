@@ -8,6 +8,7 @@ from campaigns.simulate.schedulers import Synchronous
 
 from tunesmith.events import (
     AnswerReport,
+    Clone,
     ConcludeAttempt,
     Decision,
     DeleteCheckpoint,
@@ -84,7 +85,7 @@ class Saying(FIFOScheduler):
         self.verdict = verdict
 
     def decide(self, trial, report):
-        return Decision(self.verdict, "told")
+        return Decision(self.verdict, "told", clone=Clone(0, "c1", {"x": 9}) if self.verdict is Verdict.CLONE else None)
 
 
 @pytest.mark.parametrize(("verdict", "status"), [(Verdict.STOP, "ST"), (Verdict.COMPLETE, "CO"), (Verdict.CLONE, "RU")])

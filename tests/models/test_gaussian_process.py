@@ -10,8 +10,8 @@ from tunesmith.models.gaussian_process import (
     Features,
     GaussianProcess,
     Prior,
-    factor_with_jitter,
     _negative_log_posterior,
+    factor_with_jitter,
     fit_theta,
     matern52,
 )

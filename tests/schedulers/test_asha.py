@@ -312,7 +312,7 @@ def test_decisions_are_ray_tunes_one_by_one_on_a_thousand_interleaved_histories(
         }
         arguments["grace_period"] = draw.randint(1, min(3, arguments["max_t"]))
         ours = make_asha(**arguments)
-        theirs = OracleASHA(bracket_of=ours._bracket_of, **arguments)
+        theirs = OracleASHA(bracket_of=ours._ladder.bracket_of, **arguments)
         ended = set()
         for report in random_history(draw, max_t=arguments["max_t"], reduction_factor=arguments["reduction_factor"]):
             if report.trial in ended:
@@ -332,7 +332,7 @@ def test_decisions_are_ray_tunes_one_by_one_on_a_thousand_interleaved_histories(
 
 def test_bracket_is_drawn_in_proportion_to_exp_of_its_number_of_rungs():
     scheduler = make_asha(max_t=16, reduction_factor=4, brackets=3)  # 3, 2 and 1 rungs up to max_t
-    drawn = [scheduler._bracket_of(trial) for trial in range(4000)]
+    drawn = [scheduler._ladder.bracket_of(trial) for trial in range(4000)]
     weights = [math.exp(3), math.exp(2), math.exp(1)]
     for bracket, weight in enumerate(weights):
         # The draws are fixed by the trials' indices: this holds always or never. 4 standard errors.
@@ -342,14 +342,14 @@ def test_bracket_is_drawn_in_proportion_to_exp_of_its_number_of_rungs():
 
 def test_bracket_depends_on_nothing_but_the_trials_index():
     scheduler = make_asha(brackets=3)
-    forwards = [scheduler._bracket_of(trial) for trial in range(50)]
+    forwards = [scheduler._ladder.bracket_of(trial) for trial in range(50)]
     generator(7, "something else").random(100)
-    assert [make_asha(brackets=3)._bracket_of(trial) for trial in reversed(range(50))] == forwards[::-1]
+    assert [make_asha(brackets=3)._ladder.bracket_of(trial) for trial in reversed(range(50))] == forwards[::-1]
 
 
 def test_bracket_above_all_rungs_stops_nobody():
     scheduler = make_asha(max_t=2, reduction_factor=4, brackets=2)
-    trials = [trial for trial in range(200) if scheduler._bracket_of(trial) == 1]
+    trials = [trial for trial in range(200) if scheduler._ladder.bracket_of(trial) == 1]
     assert trials
     for n, trial in enumerate(trials):
         assert hand_over(scheduler, make_report(trial, 1, loss=float(n)))[0].verdict is CONTINUE

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tunesmith.events import CONTINUE, AnswerReport, Decision, Record, StartAttempt, TrialReported, Verdict
 from tunesmith.resources import Placement, Resources
 from tunesmith.spec import ExperimentSpec
-from tunesmith.trial import Mode, Objective, Trial, TrialStatus
+from tunesmith.stores import create_store
+from tunesmith.trial import FoldScore, Mode, Objective, Trial, TrialStatus, mean_over_folds
 
 PLACEMENT = Placement(node="here", resources=Resources(cpu=2.0, gpu=0.5), gpus={"0": 0.5})
 
@@ -60,3 +62,24 @@ def run_of(trial: int, values: list[dict[str, float]], attempt: int = 1, first_s
         reported = report(trial, attempt, step, metrics=metrics)
         records += [reported, answer(reported)]
     return records
+
+
+def cross_validated(index: int, values: list[float], **changes: Any) -> Trial:
+    """A trial with these values of folds 0, 1, ... as the experiment's fold leaves it."""
+    folds = tuple(FoldScore(fold, fold + 1, value) for fold, value in enumerate(values))
+    mean = mean_over_folds(values)
+    facts: dict[str, Any] = {
+        "step": len(values),
+        "n_reports": len(values),
+        "metrics": {"loss": values[-1], "fold": len(values) - 1.0},
+    }
+    facts |= {"best_value": mean, "best_step": None if mean is None else len(values), "folds": folds}
+    return make_trial(index, **{**facts, "status": TrialStatus.COMPLETED, **changes})
+
+
+def write_folds(folder: Path, series: list[list[float]], **spec: Any) -> None:
+    """An experiment with a cross-validated trial for each list of values."""
+    with create_store(folder, make_spec(**spec)) as store:
+        for index, values in enumerate(series):
+            reports = [{"loss": value, "fold": fold} for fold, value in enumerate(values)]
+            store.append([start(index), *run_of(index, reports)], [cross_validated(index, values)])

@@ -18,6 +18,7 @@ from tunesmith.stores import schema as schemas
 from .store_samples import make_spec, make_trial, run_of, start
 
 ROOT = Path(__file__).parents[2]
+VERSION, NEXT = schemas.SCHEMA_VERSION, schemas.SCHEMA_VERSION + 1
 ROWS = [start(), *run_of(0, [{"loss": 2.0}, {"loss": 1.0}])]
 
 
@@ -39,7 +40,7 @@ def change(folder, *statements):
 def test_a_newer_schema_is_not_written_to_and_both_versions_are_named(folder):
     change(folder)
     before = (folder / "experiment.db").read_bytes()
-    with pytest.raises(StoreError, match=r"version 99.*up to 1.*Upgrade"):
+    with pytest.raises(StoreError, match=rf"version 99.*up to {VERSION}.*Upgrade"):
         open_store(folder)
     assert (folder / "experiment.db").read_bytes() == before
 
@@ -76,7 +77,7 @@ def test_a_newer_schema_that_only_adds_is_read_with_a_warning(folder, caplog):
 )
 def test_a_newer_schema_that_takes_something_away_is_not_read(folder, statements, missing):
     change(folder, *statements)
-    with pytest.raises(StoreError, match=rf"version 99.*up to 1.*{missing}"):
+    with pytest.raises(StoreError, match=rf"version 99.*up to {VERSION}.*{missing}"):
         open_reader(folder)
 
 
@@ -85,41 +86,41 @@ def test_a_newer_schema_that_takes_something_away_is_not_read(folder, statements
 
 @pytest.fixture
 def next_version(monkeypatch):
-    """This program knows version 2, which adds a column."""
-    monkeypatch.setattr(schemas, "SCHEMA_VERSION", 2)
-    monkeypatch.setitem(schemas.MIGRATIONS, 2, lambda c: c.execute("ALTER TABLE log ADD COLUMN note TEXT"))
+    """This program knows the next version, which adds a column."""
+    monkeypatch.setattr(schemas, "SCHEMA_VERSION", NEXT)
+    monkeypatch.setitem(schemas.MIGRATIONS, NEXT, lambda c: c.execute("ALTER TABLE log ADD COLUMN note TEXT"))
 
 
 def test_an_older_schema_is_migrated_when_it_is_opened_after_a_backup(folder, next_version):
     with open_store(folder) as store:
-        assert store._connection.pragma("user_version") == 2
+        assert store._connection.pragma("user_version") == NEXT
         store._connection.execute("SELECT note FROM log")
         store.append([Suggest(1, 1)], [])
         assert list(store.records()) == [*ROWS, Suggest(1, 1)]
-    backup = apsw.Connection(str(folder / "experiment.db.v1"), flags=apsw.SQLITE_OPEN_READONLY)
-    assert backup.pragma("user_version") == 1
+    backup = apsw.Connection(str(folder / f"experiment.db.v{VERSION}"), flags=apsw.SQLITE_OPEN_READONLY)
+    assert backup.pragma("user_version") == VERSION
     assert backup.execute("SELECT count(*) FROM results").fetchone() == (2,)
     backup.close()
 
 
 def test_a_migrated_file_is_migrated_once(folder, next_version):
     open_store(folder).close()
-    (folder / "experiment.db.v1").unlink()
+    (folder / f"experiment.db.v{VERSION}").unlink()
     open_store(folder).close()
-    assert not (folder / "experiment.db.v1").exists()
+    assert not (folder / f"experiment.db.v{VERSION}").exists()
 
 
 def test_of_two_drivers_that_find_the_old_schema_one_migrates_it(folder, monkeypatch):
-    monkeypatch.setattr(schemas, "SCHEMA_VERSION", 2)
-    monkeypatch.setitem(schemas.MIGRATIONS, 2, lambda c: c.execute("UPDATE experiment SET n_trials = 2 * n_trials"))
+    monkeypatch.setattr(schemas, "SCHEMA_VERSION", NEXT)
+    monkeypatch.setitem(schemas.MIGRATIONS, NEXT, lambda c: c.execute("UPDATE experiment SET n_trials = 2 * n_trials"))
     path = folder / "experiment.db"
     first, second = apsw.Connection(str(path)), apsw.Connection(str(path))
     versions = [schemas.check_version(one, path) for one in (first, second)]
     for one, version in zip((first, second), versions, strict=True):
         schemas.migrate(one, path, version)
     assert first.execute("SELECT n_trials FROM experiment").fetchone() == (2 * make_spec().n_trials,)
-    backup = apsw.Connection(str(folder / "experiment.db.v1"))
-    assert backup.pragma("user_version") == 1
+    backup = apsw.Connection(str(folder / f"experiment.db.v{VERSION}"))
+    assert backup.pragma("user_version") == VERSION
     for one in (first, second, backup):
         one.close()
     assert [file.name for file in folder.iterdir() if file.name.startswith(".")] == []
@@ -130,11 +131,11 @@ def test_a_driver_that_is_newer_may_migrate_first(folder, next_version, monkeypa
     late = apsw.Connection(str(path))
     copy_all = schemas.copy_all
     monkeypatch.setattr(schemas, "copy_all", lambda *found: (copy_all(*found), change(folder)))
-    with pytest.raises(StoreError, match=r"version 99.*up to 2"):
-        schemas.migrate(late, path, 1)
+    with pytest.raises(StoreError, match=rf"version 99.*up to {NEXT}"):
+        schemas.migrate(late, path, VERSION)
     assert late.pragma("user_version") == 99
     late.close()
-    assert not (folder / "experiment.db.v1").exists()
+    assert not (folder / f"experiment.db.v{VERSION}").exists()
 
 
 def test_a_backup_that_fails_half_way_is_not_there_and_nothing_is_migrated(folder, next_version, monkeypatch):
@@ -148,18 +149,18 @@ def test_a_backup_that_fails_half_way_is_not_there_and_nothing_is_migrated(folde
         open_store(folder)
     assert sorted(file.name for file in folder.iterdir()) == before
     file = sqlite3.connect(folder / "experiment.db")
-    assert file.execute("PRAGMA user_version").fetchone() == (1,)
+    assert file.execute("PRAGMA user_version").fetchone() == (VERSION,)
     file.close()
 
 
 def test_a_migration_that_fails_leaves_the_old_schema(folder, next_version, monkeypatch):
-    monkeypatch.setattr(schemas, "SCHEMA_VERSION", 3)
-    monkeypatch.setitem(schemas.MIGRATIONS, 3, lambda c: c.execute("nonsense"))
+    monkeypatch.setattr(schemas, "SCHEMA_VERSION", NEXT + 1)
+    monkeypatch.setitem(schemas.MIGRATIONS, NEXT + 1, lambda c: c.execute("nonsense"))
     with pytest.raises(StoreError, match="nonsense"):
         open_store(folder)
     monkeypatch.undo()
     with open_store(folder) as store:
-        assert (store._connection.pragma("user_version"), list(store.records())) == (1, ROWS)
+        assert (store._connection.pragma("user_version"), list(store.records())) == (VERSION, ROWS)
         assert "note" not in [row[1] for row in store._connection.execute("PRAGMA table_info(log)")]
 
 
@@ -186,22 +187,24 @@ def kill_after_commit(cursor, sql, bindings):
 copy_all = schema.copy_all
 if sys.argv[2] == "before":
     schema.copy_all = lambda *arguments: (copy_all(*arguments), os.kill(os.getpid(), 9))
-schema.SCHEMA_VERSION = 2
-schema.MIGRATIONS[2] = half
+schema.SCHEMA_VERSION += 1
+schema.MIGRATIONS[schema.SCHEMA_VERSION] = half
 open_store(sys.argv[1])
 os.kill(os.getpid(), 9)
 """
 
 
-@pytest.mark.parametrize(("moment", "version"), [("before", 1), ("inside", 1), ("committed", 2), ("after", 2)])
+@pytest.mark.parametrize(
+    ("moment", "version"), [("before", VERSION), ("inside", VERSION), ("committed", NEXT), ("after", NEXT)]
+)
 def test_kill_9_at_any_moment_leaves_the_old_schema_or_the_new_one(folder, next_version, moment, version):
     script = [sys.executable, "-c", KILLED, str(folder), moment]
     assert subprocess.run(script, check=False).returncode == -9
     file = sqlite3.connect(folder / "experiment.db")
     columns = [row[1] for row in file.execute("PRAGMA table_info(log)")]
     assert file.execute("PRAGMA user_version").fetchone() == (version,)
-    assert ("note" in columns) == (version == 2)
+    assert ("note" in columns) == (version == NEXT)
     file.close()
     with open_store(folder) as store:  # goes on from there, over a backup that may be there already
-        assert store._connection.pragma("user_version") == 2
+        assert store._connection.pragma("user_version") == NEXT
         assert list(store.records()) == ROWS

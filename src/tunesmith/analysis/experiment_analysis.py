@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tunesmith.analysis import frames
+from tunesmith.analysis.fold_means import of_most_folds
+from tunesmith.analysis.lineage import schedule_of
 from tunesmith.analysis.pareto import ParetoPoint, bound_words, pareto_points
-from tunesmith.analysis.scores import Scope, best_point, feasible_trials, kept_checkpoints, metrics_seen, scores
+from tunesmith.analysis.scores import (
+    Scope,
+    best_point,
+    feasible_trials,
+    kept_checkpoints,
+    metric_over_folds,
+    metrics_seen,
+    scores,
+)
 from tunesmith.analysis.trial_view import TrialView
 from tunesmith.errors import ConfigError, TuneError
 from tunesmith.stores import Reader
@@ -25,6 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_CLONES = "SELECT trial FROM trial_configs WHERE first_config IS NOT NULL"
 _KEPT = "SELECT path FROM checkpoints WHERE trial = ? AND attempt = ? AND step = ? AND state = 'kept'"
 
 
@@ -116,6 +127,7 @@ class ExperimentAnalysis:
     def best(self) -> Best:
         """The best finite value of the objective over all trials and steps, with what belongs to that very step.
 
+        Where trials report folds, the best mean over the most folds, with what belongs to the last of them.
         With constraints, of the reports that keep all of them; with several metrics, of the first: see `pareto`.
         Raises: ConfigError where the experiment has no metric and mode; TuneError where no finite value was reported,
             or none together with values that keep the constraints.
@@ -141,6 +153,18 @@ class ExperimentAnalysis:
         )
 
     @cached_property
+    def best_schedule(self) -> list[tuple[int, dict[str, Any]]]:
+        """[(0, config), (step, config), ...]: the configs that led to `best`; one entry unless it was a clone.
+
+        Raises: as `best` does.
+        """
+        metric, mode = self._objective(None, None)
+        point = best_point(self.reader, metric, mode=mode, constraints=self._constraints)
+        step = self.best.step
+        assert point is not None
+        return [entry for entry in schedule_of(self.reader, point[0], point[1]) if entry[0] < max(step, 1)]
+
+    @cached_property
     def pareto(self) -> list[ParetoPoint]:
         """The trials that no other one beats: nowhere worse and somewhere better, by their last reports.
 
@@ -164,7 +188,8 @@ class ExperimentAnalysis:
     ) -> TrialView | None:
         """The trial whose `scope` value is best; the first of equals. None, and a warning, for an unknown metric.
 
-        With constraints, and no metric named here, of the trials whose last report keeps all of them.
+        Where trials report folds, in every scope the best mean over the most folds. With constraints, and no metric
+        named here, of the trials whose last report keeps all of them.
 
         Args:
             metric, mode: the experiment's own where left out, also if they were given to its scheduler only.
@@ -183,6 +208,9 @@ class ExperimentAnalysis:
             if not found:
                 logger.warning("%s", self._why_none_is_feasible())
                 return None
+        if means := metric_over_folds(self.reader, name):
+            eligible = {mean.trial for mean in of_most_folds(mean for mean in means.values() if mean.trial in found)}
+            found = {index: value for index, value in found.items() if index in eligible} or found
         best: int | None = None
         for index, value in found.items():
             if filter_nan_and_inf and not math.isfinite(value):
@@ -263,16 +291,21 @@ class ExperimentAnalysis:
 
         Raises: ConfigError if no metric and mode are known.
         """
+        return [(trial.config, value) for trial, value in self._observed(metric, mode)]
+
+    def _observed(self, metric: str | None = None, mode: str | None = None) -> list[tuple[TrialView, float]]:
         name, which = self._objective(metric, mode)
         found = scores(self.reader, name, mode=which, scope=Scope.ALL)
         ended = (TrialStatus.COMPLETED, TrialStatus.STOPPED)
         if metric is None and self._constraints:
             feasible = feasible_trials(self.reader, self._constraints)
             found = {index: value for index, value in found.items() if index in feasible}
+        # What a clone reached says nothing about one config: it was trained with several.
+        clones = {trial for (trial,) in self.reader.query(_CLONES)}
         return [
-            (trial.config, found[trial.index])
+            (trial, found[trial.index])
             for trial in self.trials
-            if trial.state in ended and math.isfinite(found.get(trial.index, math.nan))
+            if trial.state in ended and trial.index not in clones and math.isfinite(found.get(trial.index, math.nan))
         ]
 
     # ------------------------------------------------------------ tables

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunesmith.analysis.experiment_analysis import ExperimentAnalysis
 from tunesmith.errors import ConfigError, SpaceError, TuneError
@@ -21,12 +21,19 @@ class Recommendation:
     n_results: int  #: how many results this rests on
 
 
+class _Seen(NamedTuple):
+    config: dict[str, Any]
+    value: float
+    n_folds: int
+
+
 def recommend(
     results: ExperimentAnalysis, space: Mapping[str, Any] | Space | None = None, *, n_best: int = 300
 ) -> Recommendation:
     """The tried config with the best posterior mean, by a Gaussian process over the results.
 
-    `results.best` is the best value seen: with noise it is partly luck. Here neighbours and repetitions count.
+    `results.best` is the best value seen: with noise it is partly luck. Here neighbours and repetitions count. Where
+    trials report folds, it is one of those with the most.
 
     Args:
         space: as given to `run`; needed only where it holds `sample_from` or objects.
@@ -38,15 +45,16 @@ def recommend(
         raise ConfigError("The experiment was run without a metric. Run it with metric and mode to compare its trials.")
     known = _space(results, space)
     mode = objective.mode
-    pairs = sorted(results.observations(), key=lambda pair: mode.as_loss(pair[1]))
-    inside = [(config, value) for config, value in pairs if _fits(known, config)]
+    n_folds = {trial.index: len(trial.folds) for trial in results.reader.trials()}
+    seen = [_Seen(trial.config, value, n_folds[trial.index]) for trial, value in results._observed()]
+    inside = sorted((one for one in seen if _fits(known, one.config)), key=lambda one: mode.as_loss(one.value))
     if not inside:
         raise TuneError("No trial with a finite objective lies in the space. Look at results.errors.")
     used = inside[:n_best] + inside[n_best:][:: max(1, (len(inside) - n_best) // n_best)]
     return _best(known, used, seed=results.reader.spec.seed, sign=mode.as_loss(1.0))
 
 
-def _best(space: Space, pairs: list[tuple[dict[str, Any], float]], *, seed: int, sign: float) -> Recommendation:
+def _best(space: Space, seen: list[_Seen], *, seed: int, sign: float) -> Recommendation:
     import numpy as np
 
     from tunesmith.models.cube import Cube
@@ -55,16 +63,17 @@ def _best(space: Space, pairs: list[tuple[dict[str, Any], float]], *, seed: int,
     from tunesmith.models.warp import warp_losses
 
     cube = Cube(space, seed=seed)
-    rows = np.array([cube.encode(config) for config, _ in pairs])
-    losses = np.array([sign * value for _, value in pairs])
+    rows = np.array([cube.encode(one.config) for one in seen])
+    losses = np.array([sign * one.value for one in seen])
+    n_folds = np.array([one.n_folds for one in seen])
     y = warp_losses(losses)
     with one_blas_thread():
         means, _ = GaussianProcess(cube, rows, y, fit_theta(cube, rows, y)).predict(rows)
-    best = int(np.argmin(means))
+    best = int(np.argmin(np.where(n_folds == n_folds.max(), means, np.inf)))
     order = np.argsort(y, kind="stable")
     expected = float(np.interp(means[best], y[order], losses[order]))
-    same = [value for row, (_, value) in zip(rows, pairs, strict=True) if np.array_equal(row, rows[best], True)]
-    return Recommendation(pairs[best][0], sign * expected, tuple(same), len(pairs))
+    same = [one.value for row, one in zip(rows, seen, strict=True) if np.array_equal(row, rows[best], True)]
+    return Recommendation(seen[best].config, sign * expected, tuple(same), len(seen))
 
 
 def _space(results: ExperimentAnalysis, space: Mapping[str, Any] | Space | None) -> Space:

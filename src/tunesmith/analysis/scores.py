@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
+from tunesmith.analysis.fold_means import FoldMean, best_mean, fold_means
 from tunesmith.stores import Reader
 from tunesmith.stores.codec import kind_value, parse_metrics
 from tunesmith.trial import MetricConstraint, Mode, metric_value
@@ -34,7 +35,20 @@ class Scope(StrEnum):
 
 
 def scores(reader: Reader, metric: str, *, mode: Mode, scope: Scope) -> dict[int, float]:
-    """The score of every trial that reported the metric, by index; NaN and infinities are scores too."""
+    """The score of every trial that reported the metric, by index; NaN and infinities are scores too.
+
+    In every scope a trial that reports folds has their mean, NaN where one is not finite.
+    """
+    means = {trial: mean.value for trial, mean in metric_over_folds(reader, metric).items()}
+    return _scores(reader, metric, mode=mode, scope=scope) | means
+
+
+def metric_over_folds(reader: Reader, metric: str) -> dict[int, FoldMean]:
+    """The metric's mean over the folds of each trial that reports any, by index; of time and step there is none."""
+    return {} if metric in _FILLED_IN else fold_means(reader, *_value_of(reader, metric))
+
+
+def _scores(reader: Reader, metric: str, *, mode: Mode, scope: Scope) -> dict[int, float]:
     source, values = points(reader, metric)
     if scope is Scope.LAST:
         return _last(reader, metric)
@@ -59,8 +73,14 @@ def best_point(
 ) -> tuple[int, int, int, float] | None:
     """Trial, attempt, step and value of the best finite value; the first of equals. None where there is none.
 
-    Args: constraints: bounds that the same report has to keep.
+    Where trials report folds, of the best mean over the most folds.
+
+    Args: constraints: bounds that the same report has to keep; with folds, the trial's last one.
     """
+    if means := metric_over_folds(reader, metric):
+        feasible = feasible_trials(reader, constraints)
+        found = best_mean((mean for trial, mean in means.items() if trial in feasible), mode)
+        return None if found is None else (found.trial, found.attempt, found.step, found.value)
     source, values = points(reader, metric, constraints=constraints)
     order = "v" if mode is Mode.MIN else "v DESC"
     rows = reader.query(

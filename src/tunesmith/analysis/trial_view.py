@@ -8,12 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tunesmith.analysis.lineage import parent_of, schedule_of
 from tunesmith.analysis.scores import values_of
 from tunesmith.stores import Reader
 from tunesmith.trial import Checkpoint, Trial, TrialStatus
 
 #: The two newest results of a trial, and what its last attempt started from.
-_NEWEST = "SELECT time_total_s, attempt FROM current_results WHERE trial = ? ORDER BY attempt DESC, step DESC LIMIT 2"
+_NEWEST = (
+    "SELECT time_total_s, attempt, step FROM current_results WHERE trial = ? ORDER BY attempt DESC, step DESC LIMIT 2"
+)
 _START = """SELECT json_extract(body, '$.start_step'), json_extract(body, '$.start_time_s') FROM log
   WHERE trial = ? AND type = 'StartAttempt' AND attempt = ? ORDER BY seq DESC LIMIT 1"""
 
@@ -42,8 +45,10 @@ class CheckpointView:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What was reported with it."""
-        return dict(self._checkpoint.metrics or {}) if self._checkpoint is not None else {}
+        """What was reported with it; {} where another trial saved it."""
+        if self._checkpoint is None or self._checkpoint.donor is not None:
+            return {}
+        return dict(self._checkpoint.metrics or {})
 
     result = metrics
 
@@ -85,6 +90,21 @@ class TrialView:
     def config(self) -> dict[str, Any]:
         """What the trial received, as plain nested values."""
         return self._trial.config
+
+    @cached_property
+    def parent(self) -> int | None:
+        """The trial whose checkpoint it went on from when it last became a clone; None if it never was one."""
+        return parent_of(self._reader, self._trial.index)
+
+    @cached_property
+    def schedule(self) -> list[tuple[int, dict[str, Any]]]:
+        """[(0, config), (step, config), ...]: from which step on its weights were trained with which config.
+
+        Of a clone that includes what its donor had done. `PopulationBasedTrainingReplay` trains along it again.
+        """
+        if self._trial.attempt == 0:
+            return [(0, self.config)]
+        return schedule_of(self._reader, self._trial.index, self._trial.attempt)
 
     @property
     def state(self) -> TrialStatus:
@@ -160,12 +180,16 @@ class TrialView:
         rows = self._reader.query(_NEWEST, (trial.index,))
         start = self._reader.query(_START, (trial.index, trial.attempt))
         start_step, start_time_s = ((start[0][0] or 0), (start[0][1] or 0.0)) if start else (0, 0.0)
-        before_s = rows[1][0] if len(rows) > 1 else start_time_s
+        # The first report of an attempt goes on from its start, which for a clone is not the trial's report before.
+        before_s = rows[1][0] if len(rows) > 1 and rows[1][1] == trial.attempt else start_time_s
         filled = filled_in(trial, experiment_id=self._reader.spec.experiment_id)
         filled["time_this_iter_s"] = trial.time_total_s - (before_s or 0.0)
         filled["time_since_restore"] = trial.time_total_s - start_time_s
         filled["iterations_since_restore"] = trial.step - start_step
         filled["config"] = trial.config
+        if rows and rows[0][1] != trial.attempt:  # a clone that has reported nothing yet: its own last report
+            filled |= {"time_total_s": rows[0][0], "training_iteration": rows[0][2]}
+            filled["config"] = self._reader.config_of(trial.index, rows[0][1])
         filled["experiment_tag"] = self.experiment_tag
         return {**trial.metrics, **{key: filled[key] for key in _ORDER if key not in trial.metrics}}
 

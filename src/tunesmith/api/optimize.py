@@ -8,7 +8,8 @@ from typing import Any
 from tunesmith.analysis import ExperimentAnalysis
 from tunesmith.api.run import run
 from tunesmith.errors import ConfigError
-from tunesmith.schedulers import AsyncHyperBandScheduler, FIFOScheduler
+from tunesmith.methods import AutoScheduler
+from tunesmith.schedulers import FIFOScheduler
 from tunesmith.trialside.functions import ANONYMOUS_METRIC
 
 
@@ -61,7 +62,7 @@ def _optimize(
             "The space is the second argument here and the mode is in the name: leave out config= and mode=."
         )
     if "scheduler" not in run_arguments:
-        run_arguments["scheduler"] = FIFOScheduler() if max_t is None else AsyncHyperBandScheduler(max_t=max_t)
+        run_arguments["scheduler"] = FIFOScheduler() if max_t is None else AutoScheduler(max_t)
     return run(
         trainable,
         config=space,

@@ -11,18 +11,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunesmith.api.searching import make_searcher
+from tunesmith.api.scheduling import make_deciders
 from tunesmith.api.source import source_digest
 from tunesmith.errors import ConfigError
 from tunesmith.protocols import Executor, Scheduler, Searcher, Stopper
 from tunesmith.resources import parse_resources
 from tunesmith.rng import new_seed
-from tunesmith.schedulers import FIFOScheduler, create_scheduler
 from tunesmith.space import Space
 from tunesmith.space.constraints import parse_constraints
 from tunesmith.spec import CheckpointPolicy, ExperimentSpec, NanPolicy, check_number, check_spec
-from tunesmith.stoppers import NoopStopper, parse_stop
-from tunesmith.trial import Mode, Objective, parse_objective
+from tunesmith.stoppers import NoopStopper, bind_stopper, parse_stop
+from tunesmith.trial import Mode
 from tunesmith.trialside.call import check_trainable
 from tunesmith.trialside.trainable import trainable_name
 
@@ -78,11 +77,18 @@ def make_plan(
     seed = new_seed() if seed is None else check_number("seed", seed)
     tree = dict(config) if isinstance(config, Mapping) else {} if config is None else config
     space = Space(tree, parse_constraints(parameter_constraints))
-    bound = create_scheduler(scheduler) if isinstance(scheduler, str) else scheduler or FIFOScheduler()
-    objective = _objective(metric, mode, scheduler=bound, constraints=constraints)
-    searcher = make_searcher(search_alg, space, objective, points_to_evaluate=points_to_evaluate, warm_start=warm_start)
+    searcher, bound, objective = make_deciders(
+        space,
+        metric=metric,
+        mode=mode,
+        constraints=constraints,
+        search_alg=search_alg,
+        scheduler=scheduler,
+        points_to_evaluate=points_to_evaluate,
+        warm_start=warm_start,
+    )
     _look_ahead(space, searcher, n_samples, seed=seed)
-    stopper = parse_stop(stop)
+    stopper = bind_stopper(parse_stop(stop), objective)
     spec = ExperimentSpec(
         experiment_id=uuid.uuid4().hex,
         name="" if name is None else name,
@@ -127,29 +133,6 @@ def _searcher_name(searcher: Searcher) -> str:
     points = getattr(searcher, "points", None)
     has_points = points is not None and len(points) > 0
     return f"{type(searcher).__name__}{' with points_to_evaluate' if has_points else ''}"
-
-
-def _objective(
-    metric: str | Sequence[str] | None,
-    mode: str | Sequence[str] | None,
-    *,
-    scheduler: Scheduler,
-    constraints: Mapping[str, str] | None,
-) -> Objective | None:
-    """The call's objective or the scheduler's, with the call's constraints; a half here, a half there is refused."""
-    if constraints is not None and not isinstance(constraints, Mapping):
-        raise ConfigError(f'constraints is {constraints!r}. Give bounds by metric: {{"latency": "<= 20"}}.')
-    if (metric is None) != (mode is None):
-        raise ConfigError(
-            f"metric is {metric!r} and mode is {mode!r}. Give both here, or both to the {type(scheduler).__name__}."
-        )
-    own = parse_objective(metric, mode, constraints) if metric is not None else None
-    objective = scheduler.bind(own)
-    if not constraints or own is not None:
-        return objective
-    if objective is None:
-        raise ConfigError("constraints bound the results of an objective. Give metric and mode too.")
-    return parse_objective(objective.metrics, objective.modes, constraints)
 
 
 def _nan_policy(policy: str) -> NanPolicy:

@@ -101,8 +101,9 @@ def best_of(view: ProgressView, choices: Choices) -> Best | None:
 
 
 def best_words(best: Best) -> str:
-    """`loss 0.12345 at step 9 of trial 17`."""
-    return f"{clean(best.metric)} {format_number(best.value)} at step {best.step} of trial {best.trial}"
+    """`loss 0.12345 at step 9 of trial 17`, or `loss 0.12345 over 5 folds of trial 17`."""
+    where = f"over {format_count(best.n_folds, 'fold')}" if best.n_folds else f"at step {best.step}"
+    return f"{clean(best.metric)} {format_number(best.value)} {where} of trial {best.trial}"
 
 
 def stop_words(trial: Trial) -> str:

@@ -104,6 +104,7 @@ class Best(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Any]
     checkpoint: str | None = None  #: folder, absolute
     checkpoint_step: int | None = None
+    n_folds: int = 0  #: that `value` is the mean over; 0 where it is of one report
 
 
 class ResourceUse(msgspec.Struct, frozen=True):
@@ -292,18 +293,30 @@ def memory_now() -> tuple[int, int]:
 
 
 def best_by_last_report(view: ProgressView, metric: str, mode: str) -> Best | None:
-    """The trial whose last report has the best `metric`: for a reporter with a metric of its own."""
-    found: tuple[float, Trial] | None = None
+    """The trial whose last report has the best `metric`: for a reporter with a metric of its own.
+
+    Where trials report folds, one of those with the most; of the objective's first metric their mean counts.
+    """
+    is_objective = view.objective is not None and metric == view.objective.metric
     sign = 1 if mode == "min" else -1
-    for trial in view.trials:
-        value = last_value(trial, metric)
-        if value is not None and math.isfinite(value) and (found is None or sign * value < sign * found[0]):
-            found = (value, trial)
-    if found is None:
+    ranked: list[tuple[int, float, int]] = []
+    for i, trial in enumerate(view.trials):
+        value = trial.best_value if trial.folds and is_objective else last_value(trial, metric)
+        if value is not None and math.isfinite(value):
+            ranked.append((-len(trial.folds), sign * value, i))
+    if not ranked:
         return None
-    value, trial = found
-    name = view.trial_name(trial.index)
-    return _best_of(trial, Path(view.folder), name=name, metric=metric, mode=mode, value=value, step=trial.step)
+    _, loss, i = min(ranked)
+    trial = view.trials[i]
+    step = (trial.best_step if is_objective and trial.folds else None) or trial.step
+    facts: dict[str, Any] = {
+        "name": view.trial_name(trial.index),
+        "metric": metric,
+        "mode": mode,
+        "value": sign * loss,
+        "step": step,
+    }
+    return _best_of(trial, Path(view.folder), **facts, n_folds=len(trial.folds) if is_objective else 0)
 
 
 def last_value(trial: Trial, metric: str) -> float | None:
@@ -330,6 +343,7 @@ def _best(reader: ExperimentReader, folder: Path, names: Mapping[int, str]) -> B
             mode=objective.mode.value,
             value=value,
             step=step,
+            n_folds=len(trial.folds),
         )
         return msgspec.structs.replace(best, config=_config_at(reader, trial, value, step))
     return None
@@ -339,24 +353,22 @@ def _config_at(reader: ExperimentReader, trial: Trial, value: float, step: int) 
     """The config that the trial had when it reported the value: a clone may have changed it since."""
     if trial.attempt <= 1:
         return trial.config
-    attempts = [r.attempt for r in reader.results(trial.index) if r.step == step and r.value == value]
+    is_mean = bool(trial.folds)
+    attempts = [r.attempt for r in reader.results(trial.index) if r.step == step and (is_mean or r.value == value)]
     return reader.config_of(trial.index, attempts[0]) if attempts else trial.config
 
 
-def _best_of(trial: Trial, folder: Path, *, name: str, metric: str, mode: str, value: float, step: int) -> Best:
+def _best_of(trial: Trial, folder: Path, *, step: int, **facts: Any) -> Best:
     """With the checkpoint of the same step, or the newest one where that step has none."""
     same_step = [checkpoint for checkpoint in trial.checkpoints if checkpoint.step == step]
     checkpoint = same_step[-1] if same_step else trial.checkpoint
     return Best(
         trial=trial.index,
-        name=name,
-        metric=metric,
-        mode=mode,
-        value=value,
         step=step,
         config=trial.config,
         checkpoint=None if checkpoint is None else str(folder / checkpoint.path),
         checkpoint_step=None if checkpoint is None else checkpoint.step,
+        **facts,
     )
 
 

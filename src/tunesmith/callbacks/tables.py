@@ -218,12 +218,16 @@ def hidden_words(view: ProgressView, shown: Sequence[Trial]) -> str | None:
     return f"{ELLIPSIS} {n_hidden} more: {counts_words(counts)}"
 
 
-def _rank(view: ProgressView, choices: Choices, trial: Trial) -> tuple[int, float, float]:
-    """Sorts the best first, then those without a value by their end, those that have not begun last."""
+def _rank(view: ProgressView, choices: Choices, trial: Trial) -> tuple[int, int, float, float]:
+    """Sorts the best first, then those without a value by their end, those that have not begun last.
+
+    Of a cross-validation trials with more folds go before those with fewer, unless the table's own values rank.
+    """
     value, sign = _ranked_value(view, choices, trial)
     if value is not None and value == value:
-        return (0, sign * value, trial.index)
-    return (1 if trial.attempt else 2, -(trial.ended_at or 0.0), trial.index)
+        is_by_last = choices.metric is not None or choices.sort_by_metric
+        return (0, 0 if is_by_last else -len(trial.folds), sign * value, trial.index)
+    return (1 if trial.attempt else 2, 0, -(trial.ended_at or 0.0), trial.index)
 
 
 def _ranked_value(view: ProgressView, choices: Choices, trial: Trial) -> tuple[float | None, int]:

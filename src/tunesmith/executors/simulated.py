@@ -33,6 +33,8 @@ class SimulatedStep(msgspec.Struct, frozen=True):
     duration_s: float
     metrics: dict[str, float]
     saves_checkpoint: bool = False
+    step: int | None = None  #: its number; None: one above the step before
+    error: str | None = None  #: the process dies with this at the end of the step, which reports nothing
 
 
 #: A simulated trainable: (config, first step) -> its steps. Returning ends the trial; raising fails it.
@@ -110,6 +112,10 @@ class SimulatedExecutor:
                     attempt.is_killed = True
                     self._end(attempt, AttemptOutcome.STOPPED)
 
+    def steps_of(self, command: StartAttempt) -> Iterator[SimulatedStep]:
+        """What an attempt does from its start; to be overridden where that depends on more than config and step."""
+        return iter(self._script(command.config, command.start_step + 1))
+
     def _answer(self, attempt: _Attempt, command: AnswerReport) -> None:
         if not attempt.is_waiting or command.step != attempt.step:
             return
@@ -128,7 +134,7 @@ class SimulatedExecutor:
         started = AttemptStarted(command.trial, command.attempt, started_at, node=self._node.name)
         self._schedule(started, self._start_s, attempt)
         try:
-            attempt.steps = iter(self._script(command.config, command.start_step + 1))
+            attempt.steps = self.steps_of(command)
         except Exception as error:
             self._end(attempt, AttemptOutcome.RAISED, _words(error), delay_s=self._start_s)
             return
@@ -144,9 +150,12 @@ class SimulatedExecutor:
         except Exception as error:
             self._end(attempt, AttemptOutcome.RAISED, _words(error), delay_s=delay_s)
             return
-        attempt.step += 1
-        attempt.time_total_s += step.duration_s
         delay_s += step.duration_s
+        if step.error is not None:
+            self._end(attempt, AttemptOutcome.EXITED, step.error, delay_s=delay_s)
+            return
+        attempt.step = attempt.step + 1 if step.step is None else step.step
+        attempt.time_total_s += step.duration_s
         attempt.is_waiting = True
         folder = f"trials/{attempt.trial:05d}/checkpoint_{attempt.step:06d}_{attempt.attempt}"
         report = TrialReported(
@@ -168,16 +177,20 @@ class SimulatedExecutor:
         self._schedule(ended, delay_s, attempt)
 
     def wait(self, timeout_s: float | None) -> list[Event]:
-        """The events of the next instant at which something happens, at most `timeout_s` virtual seconds ahead."""
+        """The events of the next instant at which something happens, at most `timeout_s` virtual seconds ahead.
+
+        Whoever moved the clock on since the last call (a driver whose own work takes virtual time) finds all that
+        happened meanwhile.
+        """
         if not self._agenda or (timeout_s is not None and self._agenda[0][0] > self.clock.now() + timeout_s):
             if timeout_s is None:
                 raise RuntimeError("The simulation waits for ever: nothing is on the agenda.")
             self.clock.advance_to(self.clock.now() + timeout_s)
             return []
-        instant = self._agenda[0][0]
+        instant = max(self.clock.now(), self._agenda[0][0])
         self.clock.advance_to(instant)
         events = []
-        while self._agenda and self._agenda[0][0] == instant:
+        while self._agenda and self._agenda[0][0] <= instant:
             _, _, event, attempt = heapq.heappop(self._agenda)
             if attempt is None or self._still_happens(event, attempt):
                 events.append(event)

@@ -21,6 +21,12 @@ class ConfigRequests:
         #: Since when a slot has waited for an answer of the searcher that is still open; None if none does.
         self._idle_since: float | None = None
         self.deadline = math.inf  #: when the slot will have waited for too long
+        self._unpausable: set[int] = set()  #: running trials that were to be paused, since the last request
+
+    def note_unpausable(self, trial: int) -> None:
+        """A trial was to be paused, and its report has no checkpoint: a searcher that thaws says whether it goes on."""
+        if self._thaws:
+            self._unpausable.add(trial)
 
     def due(self, state: ExperimentState, now: float) -> Suggest | None:
         """What is to be asked now. To be called in each pass, after the slots were filled.
@@ -32,7 +38,8 @@ class ConfigRequests:
         n_left = math.inf if state.spec.n_trials is None else state.spec.n_trials - len(state.trials)
         if self._thaws:
             n_left += len(state.paused) - len(state.thaws)
-        if n_left <= 0:  # as in most passes; no request is open then
+        self._unpausable &= state.running
+        if n_left <= 0 and not self._unpausable:  # as in most passes; no request is open then
             return None
         free = state.pool.n_fitting(state.spec.resources)
         if state.spec.max_concurrent_trials is not None:
@@ -43,7 +50,12 @@ class ConfigRequests:
         if request is None:
             n_ahead = self._n_wanted_ahead(n_idle, n_slots=free + len(state.running), pace=state.pace)
             n = int(min(free + n_ahead - ready, n_left))
-            return self._further(state, n, n_idle=n_idle, now=now)
+            suggest = self._further(state, n, n_idle=n_idle, now=now)
+            if suggest is None and self._unpausable:
+                suggest = Suggest(state.n_requests + 1, 0)
+            if suggest is not None:
+                self._unpausable.clear()
+            return suggest
         if n_idle < 1 or request.instead_of is not None:
             return None
         self._wait_from(now if idle_since is None else idle_since, state)

@@ -35,14 +35,17 @@ from tunesmith.events import (
     Verdict,
 )
 from tunesmith.experiment.asking import ConfigRequests
+from tunesmith.experiment.cloning import checked_clone, own_checkpoints
 from tunesmith.experiment.conclusion import Conclusion, conclude, conclude_as_told, status_at_end
 from tunesmith.experiment.curves import CurveLog
 from tunesmith.experiment.ending import due_ending, ending_of_idleness
 from tunesmith.experiment.judgement import Judgement, judge_nan, judge_report, with_anonymous_metric
-from tunesmith.experiment.retention import surplus_checkpoints
+from tunesmith.experiment.paused import TrialsAt
+from tunesmith.experiment.retention import retention_of, retention_of_lenders, superseded
 from tunesmith.experiment.silence import SilenceWatch
+from tunesmith.experiment.starting import Start, start_attempt, waits_in_vain
 from tunesmith.experiment.state import ExperimentState, as_told
-from tunesmith.protocols import History, Hold, Scheduler, Stopper
+from tunesmith.protocols import History, Hold, Scheduler, StartNew, Stopper
 from tunesmith.space import Space
 from tunesmith.spec import ExperimentSpec
 from tunesmith.stoppers import shortest_timeout_s
@@ -160,6 +163,10 @@ class Experiment:
         self._observe(record)
         self._out.append(record)
 
+    def _record_all(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self._record(record)
+
     def _observe(self, record: Record) -> None:
         self.scheduler.observe(record)
         self.stopper.observe(record)
@@ -202,12 +209,15 @@ class Experiment:
     def _on_suggested(self, event: ConfigsSuggested) -> None:
         """Take no more configs than were asked for; end those trials that are said not to be worth going on."""
         state, request = self.state, self.state.requests[event.request]
-        thaws = tuple(t for t in event.thaws if t.trial in state.paused or t.trial in state.running)
-        self._record(replace(event, suggestions=event.suggestions[: request.n], thaws=thaws))
-        for stop in event.stops:
+        may_go_on = {t for t in state.running if state.status_told(t) is None}
+        thaws = tuple(t for t in event.thaws if t.trial in state.paused or t.trial in may_go_on)
+        stops = tuple(s for s in event.stops if s.trial in state.paused or s.trial in may_go_on)
+        n_room = request.n if self.spec.n_trials is None else min(request.n, self.spec.n_trials - len(state.trials))
+        self._record(replace(event, suggestions=event.suggestions[:n_room], thaws=thaws, stops=stops))
+        for stop in stops:
             if stop.trial in state.paused:
                 self._conclude(stop.trial, Conclusion(TrialStatus.STOPPED, stop.reason))
-            elif stop.trial in state.running and state.status_told(stop.trial) is None:
+            else:
                 self._record(StopAttempt(stop.trial, state.trials[stop.trial].attempt, stop.reason))
 
     def _on_report(self, event: TrialReported) -> None:
@@ -234,7 +244,11 @@ class Experiment:
         self._record(judgement.instead)
         self._record(AnswerReport(event.trial, event.attempt, event.step, judgement.decision))
         if isinstance(judgement.instead, CheckpointSaved):
-            replaced = [saved for saved in checkpoints if saved.step == event.step and saved.path != event.checkpoint]
+            replaced = [
+                saved
+                for saved in checkpoints
+                if saved.donor is None and saved.step == event.step and saved.path != event.checkpoint
+            ]
             for saved in replaced:
                 self._record(DeleteCheckpoint(event.trial, saved.path))
             self._retain(event.trial)
@@ -243,14 +257,18 @@ class Experiment:
             self._delete_unless_kept(event.trial, event.checkpoint)
 
     def _delete_unless_kept(self, index: int, path: str) -> None:
-        if all(saved.path != path for saved in self.state.trials[index].checkpoints):
+        is_needed = path in self.state.needed_checkpoints()
+        if not is_needed and all(saved.path != path for saved in self.state.trials[index].checkpoints):
             self._record(DeleteCheckpoint(index, path))
 
     def _decide(self, trial: Trial, event: TrialReported) -> Decision:
         """Stopper and scheduler first, so that an interrupt saves no trial from its end; then what it was told."""
         decision = self._judge(trial, event)
         if decision.verdict is Verdict.PAUSE and event.checkpoint is None:
+            self._requests.note_unpausable(trial.index)
             decision = CONTINUE
+        if decision.verdict is Verdict.CLONE:
+            decision = checked_clone(self.state, decision)
         stop = self.state.stopping.get(trial.index)
         return decision if stop is None or decision.verdict is not Verdict.CONTINUE else as_told(stop)
 
@@ -265,22 +283,20 @@ class Experiment:
         return self.scheduler.decide(trial, event) if decision.verdict is Verdict.CONTINUE else decision
 
     def _retain(self, index: int) -> None:
-        checkpoints, in_use = self.state.trials[index].checkpoints, self.state.in_use
-        for surplus in surplus_checkpoints(checkpoints, self.spec.checkpoint_policy, in_use=set(in_use.values())):
-            self._record(DeleteCheckpoint(index, surplus.path))
+        self._record_all(retention_of(self.state, index))
 
     def _on_ended(self, event: AttemptEnded, now: float) -> None:
         gone = self.state.in_use.get(event.trial) if event.outcome is AttemptOutcome.NO_CHECKPOINT else None
         self._record(event)
         self._conclude(event.trial, conclude(self.state, event, now))
         known = self.state.trials[event.trial].checkpoints
-        if gone is not None and any(
-            saved.path == gone for saved in known
-        ):  # the next attempt starts from the one before it (F33)
-            self._record(DeleteCheckpoint(event.trial, gone))
+        for saved in known:  # the next attempt starts from the one before it (F33, F86)
+            if saved.path == gone:
+                self._record(DeleteCheckpoint(event.trial if saved.donor is None else saved.donor, gone))
 
     def _conclude(self, index: int, conclusion: Conclusion) -> None:
         started_from, since = self.state.in_use.get(index), self._slot_since.pop(index, None)
+        loans = self.state.borrowing.all_loans()
         self._silence.forget(index)
         self._record(
             ConcludeAttempt(
@@ -294,16 +310,19 @@ class Experiment:
         )
         if started_from is not None:
             self._retain(index)
+        self._record_all(retention_of_lenders(self.state, loans))
         if conclusion.ends_experiment is not None and self.state.ending is None:
             self._end(EndReason.FAILED, conclusion.ends_experiment)
 
     def _on_session_started(self, event: SessionStarted) -> None:
         """What the driver before had told to end stays ended: a decision that was recorded holds."""
+        loans = self.state.borrowing.all_loans()
         self._record(event)
         if event.is_from_scratch:
             for index in event.reruns:
                 for saved in self.state.trials[index].checkpoints:
                     self._record(DeleteCheckpoint(index, saved.path))
+        self._record_all(retention_of_lenders(self.state, loans))
         for index in sorted(self.state.running):
             self._conclude(index, conclude_as_told(self.state, self.state.trials[index]))
 
@@ -383,43 +402,50 @@ class Experiment:
             placement = self.state.pool.place(self.spec.resources)
             if placement is None:
                 return
-            index = self._next_trial(now)
-            if index is None:
+            start = self._next_start(now)
+            if start is None:
                 return
-            trial = self.state.trials[index]
-            start = trial.checkpoint
-            self._silence.note_start(index, now)
-            self._slot_since[index] = now
-            self._record(
-                StartAttempt(
-                    trial=index,
-                    attempt=trial.attempt + 1,
-                    placement=placement,
-                    config=trial.config,
-                    checkpoint=start.path if start else None,
-                    start_step=start.step if start else 0,
-                    start_time_s=start.time_total_s if start else 0.0,
-                )
-            )
+            self._silence.note_start(start.trial, now)
+            self._slot_since[start.trial] = now
+            self._start(start_attempt(state, start, default=placement))
 
-    def _next_trial(self, now: float) -> int | None:
+    def _start(self, command: StartAttempt) -> None:
+        """Start the attempt; what a clone's trial had saved beyond the step that it goes back to is superseded."""
+        own, loans = own_checkpoints(self.state.trials[command.trial]), self.state.borrowing.all_loans()
+        self._record(command)
+        kept = {saved.path for saved in self.state.trials[command.trial].checkpoints}
+        gone = [saved.path for saved in own if saved.path not in kept]
+        self._record_all(superseded(self.state, command.trial, gone))
+        self._record_all(retention_of_lenders(self.state, loans))
+
+    def _next_start(self, now: float) -> Start | None:
         """What a free slot is for. Trials that lost theirs to a failure go on without the scheduler being asked."""
         state = self.state
         for index in islice(state.pending, state.n_begun):
             if state.not_before.get(index, -math.inf) <= now:
-                return index
+                return Start(index)
         if state.thaws:
-            return state.thaws[0]
+            return Start(state.thaws[0])
         while True:
-            action = self.scheduler.choose_next([state.trials[index] for index in sorted(state.paused)])
+            action = self.scheduler.choose_next(TrialsAt(state.trials, state.paused))
+            if isinstance(action, StartNew):
+                new = next(islice(state.pending, state.n_begun, None), None) if self._n_startable() > 0 else None
+                if new is not None:
+                    return Start(new, action.resources)
+                if not state.paused or not self._waits_in_vain():
+                    return None
+                oldest = Thaw(min(state.paused), "no new trial will come")
+                action = oldest if action.otherwise is None else action.otherwise
             if isinstance(action, Hold):
                 return None
             if isinstance(action, Thaw):
-                return self._paused(action.trial).index
+                return Start(self._paused(action.trial).index, action.resources, action.clone)
             if isinstance(action, StopPaused):
                 self._conclude(self._paused(action.trial).index, Conclusion(TrialStatus.STOPPED, action.reason))
-                continue
-            return next(islice(state.pending, state.n_begun, None), None) if self._n_startable() > 0 else None
+
+    def _waits_in_vain(self) -> bool:
+        asks_for_thaws = self._thaws and self._begins_trials
+        return waits_in_vain(self.state, now=self._now, n_startable=self._n_startable(), asks_for_thaws=asks_for_thaws)
 
     def _n_startable(self) -> float:
         """How many trials may still have their first attempt: none of those that are more than is asked for now."""

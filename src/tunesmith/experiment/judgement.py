@@ -12,7 +12,7 @@ from tunesmith.events import CONTINUE, CheckpointSaved, Decision, ReportRefused,
 from tunesmith.experiment.state import ExperimentState
 from tunesmith.experiment.values import is_same
 from tunesmith.spec import NanPolicy
-from tunesmith.trial import Objective, metric_value
+from tunesmith.trial import Objective, fold_of, metric_value
 from tunesmith.trialside.functions import ANONYMOUS_METRIC
 
 
@@ -70,12 +70,14 @@ def judge_nan(objective: Objective | None, event: TrialReported, policy: NanPoli
 def with_anonymous_metric(objective: Objective | None, event: TrialReported) -> TrialReported:
     """For an objective that was not named: the report with its only metric under the anonymous name as well.
 
-    A function that returns its objective has it under that name already.
+    The number of a fold is no such metric. A function that returns its objective has it under that name already.
     """
-    if objective is None or objective.metric != ANONYMOUS_METRIC or len(event.metrics) != 1:
+    if objective is None or objective.metric != ANONYMOUS_METRIC:
         return event
-    ((name, value),) = event.metrics.items()
-    return event if name == ANONYMOUS_METRIC else replace(event, metrics={name: value, ANONYMOUS_METRIC: value})
+    names = [name for name in event.metrics if name != "fold" or fold_of(event.metrics) is None]
+    if len(names) != 1 or names[0] == ANONYMOUS_METRIC:
+        return event
+    return replace(event, metrics={**event.metrics, ANONYMOUS_METRIC: event.metrics[names[0]]})
 
 
 def _refuse(event: TrialReported, why: str, verdict: Verdict) -> Judgement:

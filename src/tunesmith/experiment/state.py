@@ -29,11 +29,14 @@ from tunesmith.events import (
     TrialReported,
     Verdict,
 )
+from tunesmith.experiment.cloning import Borrowing, cloned, own_checkpoints
 from tunesmith.experiment.failures import Failures
 from tunesmith.experiment.invariants import check_invariants
 from tunesmith.experiment.pace import Pace
+from tunesmith.experiment.paused import OrderedIndices
 from tunesmith.experiment.slots import SlotPool
-from tunesmith.experiment.values import best_after, checkpoint_score
+from tunesmith.experiment.values import best_after, checkpoint_score, with_fold
+from tunesmith.resources import Resources
 from tunesmith.spec import ExperimentSpec
 from tunesmith.trial import AttemptOutcome, Checkpoint, Objective, Trial, TrialStatus, check_transition
 
@@ -70,7 +73,7 @@ class ExperimentState:
         self.n_begun = 0  #: how many of `pending`, all at its front, have begun before
         self.n_ever_begun = 0  #: trials with a first attempt
         #: Indices of all and only the trials in state PAUSED.
-        self.paused: set[int] = set()
+        self.paused = OrderedIndices()
         #: Paused trials that the searcher wants to go on, first come first; a part of `paused`.
         self.thaws: deque[int] = deque()
         #: Earliest start of pending trials that must wait, on the experiment's clock; a subset of `pending`.
@@ -81,6 +84,9 @@ class ExperimentState:
         self.stopping: dict[int, StopAttempt] = {}
         #: The checkpoint that a running attempt started from, where there is one; keys are a subset of `running`.
         self.in_use: dict[int, str] = {}
+        self.borrowing = Borrowing()
+        #: What trials were given in this session, where that is not what the experiment gives each.
+        self.resources: dict[int, Resources] = {}
         #: Attempts that ended and wait for their conclusion; empty between passes.
         self.ended: dict[int, AttemptEnded] = {}
         #: Suggest commands without an answer, by request. At most one.
@@ -124,6 +130,10 @@ class ExperimentState:
         """Whether the searcher had no config, and nothing it could learn from has happened since it was asked."""
         return self.waits_since is not None and self.waits_since == self.n_news
 
+    def needed_checkpoints(self) -> set[str]:
+        """Paths that no retention may delete: attempts run from them, or clones need them."""
+        return {*self.in_use.values(), *self.borrowing.paths()}
+
     def take_changed(self) -> list[Trial]:
         """The trials that changed since the last call, by index."""
         changed = [self.trials[index] for index in sorted(self.changed)]
@@ -149,8 +159,12 @@ class ExperimentState:
         for index in event.reruns:
             self.failures.forgive(self.trials[index])
             self._set(index, status=TrialStatus.PENDING, reason=None)
+            if event.is_from_scratch:
+                self._set(index, checkpoints=own_checkpoints(self.trials[index]))
+        for index in list(self.borrowing.loans):
+            self.borrowing.drop_unless_newest(self.trials[index])
         self.pool = SlotPool(event.nodes)
-        for forgotten in (self.ended, self.requests, self.not_before, self.in_use):
+        for forgotten in (self.ended, self.requests, self.not_before, self.in_use, self.resources):
             forgotten.clear()
         self.ending, self.interrupt_level = None, 0
         self.thaws.clear()
@@ -192,6 +206,8 @@ class ExperimentState:
 
     def _trial_reported(self, event: TrialReported) -> None:
         trial = self.trials[event.trial]
+        if "fold" in event.metrics:
+            trial = with_fold(self.objective, trial, event)
         best_value, best_step = best_after(self.objective, trial, event)
         self.n_steps += 1
         self.n_news += 1
@@ -233,8 +249,9 @@ class ExperimentState:
             metrics=trial.metrics,
             best_value=trial.best_value,
             best_step=trial.best_step,
+            folds=trial.folds,
         )
-        earlier = tuple(other for other in trial.checkpoints if other.step != trial.step)
+        earlier = tuple(other for other in own_checkpoints(trial) if other.step != trial.step)
         self._set(index, checkpoints=(*earlier, saved))
 
     def _report_refused(self, event: ReportRefused) -> None:
@@ -289,14 +306,22 @@ class ExperimentState:
     def _start_attempt(self, command: StartAttempt) -> None:
         """The trial stands again where its checkpoint left it: steps above `start_step` are superseded."""
         trial = self.trials[command.trial]
+        if command.donor is not None:
+            trial = cloned(trial, command, promise=self.borrowing.promises.get(trial.index), trials=self.trials)
+            self.failures.losses.pop(trial.index, None)
         start = next((saved for saved in trial.checkpoints if saved.path == command.checkpoint), None)
         kept = tuple(saved for saved in trial.checkpoints if saved.step <= command.start_step)
         self.not_before.pop(trial.index, None)
         self.n_ever_begun += trial.attempt == 0
         if command.checkpoint is not None:
             self.in_use[trial.index] = command.checkpoint
+        self.borrowing.note_start(trial.index, start)
+        self.resources.pop(trial.index, None)
+        if command.placement.resources != self.spec.resources:
+            self.resources[trial.index] = command.placement.resources
         self._set(
             trial.index,
+            config=trial.config,
             status=TrialStatus.RUNNING,
             attempt=command.attempt,
             placement=command.placement,
@@ -305,6 +330,7 @@ class ExperimentState:
             metrics=start.metrics if start else None,
             best_value=start.best_value if start else None,
             best_step=start.best_step if start else None,
+            folds=start.folds if start else (),
             checkpoints=kept if start else (),
             reason=None,
             stop_asked=None,
@@ -323,6 +349,8 @@ class ExperimentState:
         if stop is not None and decision == as_told(stop):
             status = stop.status_after
         self.answered[command.trial] = Told(decision, status)
+        if decision.clone is not None and decision.verdict is Verdict.CLONE:
+            self.borrowing.note_answer(command.trial, decision.clone, trials=self.trials)
 
     def _stop_attempt(self, command: StopAttempt) -> None:
         """An attempt that was answered already ends as it was answered."""
@@ -336,6 +364,7 @@ class ExperimentState:
         self.answered.pop(index, None)
         self.stopping.pop(index, None)
         self.in_use.pop(index, None)
+        self.borrowing.note_conclusion(self.trials[index], command.status)
         self.n_news += 1
         self.pace.note_conclusion(index, command.status, command.held_s)
         if command.status.is_over:
@@ -345,8 +374,10 @@ class ExperimentState:
         self._set(index, status=command.status, placement=None, stop_asked=None, reason=command.reason)
 
     def _delete_checkpoint(self, command: DeleteCheckpoint) -> None:
-        trial = self.trials[command.trial]
-        self._set(trial.index, checkpoints=tuple(saved for saved in trial.checkpoints if saved.path != command.path))
+        for index in (command.trial, *self.borrowing.note_deletion(command.trial, command.path)):
+            left = tuple(saved for saved in self.trials[index].checkpoints if saved.path != command.path)
+            self._set(index, checkpoints=left)
+            self.borrowing.drop_unless_newest(self.trials[index])
 
     def _end_experiment(self, command: EndExperiment) -> None:
         self.ending = command

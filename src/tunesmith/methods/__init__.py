@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tunesmith.methods.auto_scheduler import METHODS, AutoScheduler, Chosen, create_scheduler
 from tunesmith.methods.freeze_thaw import FreezeThaw
 
-__all__ = ["FreezeThaw"]
+__all__ = ["METHODS", "AutoScheduler", "Chosen", "FreezeThaw", "create_scheduler"]

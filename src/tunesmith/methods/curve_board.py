@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,11 +25,11 @@ class Ladder:
     """The times at which a trial is judged, on its way to `max_t`: each `factor` times further than the one before."""
 
     def __init__(self, *, max_t: float, grace_period: float, factor: float) -> None:
-        self.max_t = max_t
+        self.max_t, self.factor = max_t, factor
         levels = [grace_period]
         # The last step to the top is a real one: no level lies just below it.
         while levels[-1] * factor * math.sqrt(factor) <= max_t:
-            levels.append(levels[-1] * factor)
+            levels.append(float(f"{levels[-1] * factor:.12g}"))  # a report at 0.3 reaches 3 * 0.1
         self.levels = tuple(level for level in levels if level < max_t)
         self._origin = grace_period / factor
 
@@ -70,6 +70,35 @@ class CurveBoard:
         """How many configs have a point."""
         return len(np.unique(self.trial))
 
+    def focused(self, n_max: int) -> CurveBoard:
+        """The same with at most so many configs that have points: those that came furthest, then the best of them.
+
+        Two thirds are the first in that order, the others an even share of the rest. Paused trials that are not among
+        them are out of the race.
+        """
+        seen = np.unique(self.trial)
+        if len(seen) <= n_max:
+            return self
+        last = np.concatenate([self.trial[1:] != self.trial[:-1], [True]])
+        running = {trial.place for trial in self.running}
+        order = seen[np.lexsort((self.losses[last], -self.tau[last]))]
+        n_first = 2 * n_max // 3
+        rest = order[n_first:][:: -(-(len(order) - n_first) // (n_max - n_first))]
+        kept = sorted(running | set(order[:n_first]) | set(rest))
+        new_place = {place: i for i, place in enumerate(kept)}
+        which = np.isin(self.trial, kept)
+        return CurveBoard(
+            rows=self.rows[kept],
+            trial=np.array([new_place[place] for place in self.trial[which]], np.intp),
+            tau=self.tau[which],
+            losses=self.losses[which],
+            orders=self.orders[which],
+            is_lasting=self.is_lasting[which],
+            paused=tuple(replace(t, place=new_place[t.place]) for t in self.paused if t.place in new_place),
+            running=tuple(replace(t, place=new_place[t.place]) for t in self.running),
+            spoilt=self.spoilt,
+        )
+
 
 def read_board(history: History, cube: Cube, ladder: Ladder) -> CurveBoard:
     """The board of a history. Trials outside the cube, whose space was changed since, are left out."""
@@ -90,9 +119,9 @@ def read_board(history: History, cube: Cube, ladder: Ladder) -> CurveBoard:
         place = len(rows)
         rows.append(row)
         points += [(place, *point) for point in chosen]
-        here = OpenTrial(trial.index, place, curve.times[curve.n - 1] if curve.n else 0.0)
+        here = OpenTrial(trial.index, place, last_time(curve))
         if trial.status is TrialStatus.PAUSED:
-            if curve.n and not math.isfinite(curve.values[curve.n - 1]):
+            if is_spoilt(curve):
                 spoilt.append(trial.index)
             else:
                 paused.append(here)
@@ -109,6 +138,27 @@ def read_board(history: History, cube: Cube, ladder: Ladder) -> CurveBoard:
         running=tuple(running),
         spoilt=tuple(spoilt),
     )
+
+
+def last_time(curve: Curve) -> float:
+    """The time of its last point; 0 before the first."""
+    return curve.times[curve.n - 1] if curve.n else 0.0
+
+
+def is_without_curves(history: History, ladder: Ladder) -> bool:
+    """Whether trainings come to their end with their first report, or before the first level."""
+    is_any_over = False
+    for trial, curve in zip(history.trials, history.curves, strict=True):
+        is_short = curve.n <= 1 or last_time(curve) < ladder.next_after(0.0)
+        if not is_short or trial.status is TrialStatus.PAUSED:
+            return False
+        is_any_over |= trial.status is TrialStatus.COMPLETED and curve.n > 0
+    return is_any_over
+
+
+def is_spoilt(curve: Curve) -> bool:
+    """Whether its last value is no finite number."""
+    return curve.n > 0 and not math.isfinite(curve.values[curve.n - 1])
 
 
 def _points(trial: Trial, curve: Curve, ladder: Ladder, mode: Mode) -> Sequence[tuple[float, float, int, bool]]:
@@ -132,5 +182,5 @@ def _points(trial: Trial, curve: Curve, ladder: Ladder, mode: Mode) -> Sequence[
     return [
         (1.0 if is_final and i == last else ladder.tau(times[i]), mode.as_loss(values[i]), curve.orders[i], lasts)
         for i, lasts in chosen.items()
-        if math.isfinite(values[i])
+        if math.isfinite(values[i]) and math.isfinite(times[i])
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from tunesmith.methods.curve_board import CurveBoard, OpenTrial
 from tunesmith.models.cube import Cube
 from tunesmith.models.curve_process import CurveData, CurveProcess, fit_curves
-from tunesmith.models.gaussian_process import last_step, thinned
+from tunesmith.models.gaussian_process import fit_theta, last_step, thinned
+from tunesmith.models.input_warp import InputWarp, find_warp
 from tunesmith.models.warp import warp_losses
 
 if TYPE_CHECKING:
@@ -20,20 +22,23 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Indices = NDArray[np.intp]
 
+HOPELESS = 0.05  #: chance to become the best, below which a trial is not worth its training
 _N_MAX_POINTS = 600  #: that a posterior rests on: the last of each trial first, then those of the best
 _N_MAX_FIT = 250  #: that hyperparameters are fitted to
+_N_WARPED = 2  #: configs for each leaf before a column is bent
+_N_MAX_WARP = 150  #: configs that the warp is chosen by
 _FIT_START, _FIT_GROWTH = 40, 1.2  #: refitted with each of the first points, then when there are so many times more
 _LOG_SHARE = 1e-3  #: of the median, added before the logarithm: losses next to 0 do not run away
 
 
 class CurveFits:
-    """The fitted hyperparameters of a growing board: always those that its first points give, whoever asked before."""
+    """Hyperparameters and input warp of a growing board: always those that its first points give, whoever asked."""
 
     def __init__(self) -> None:
-        self._thetas: dict[bytes, Array] = {}
+        self._fits: dict[bytes, tuple[Array, InputWarp]] = {}
 
-    def fit(self, cube: Cube, board: CurveBoard) -> Array:
-        """Hyperparameters, shape (d + 6,)."""
+    def fit(self, cube: Cube, board: CurveBoard) -> tuple[Array, InputWarp]:
+        """Hyperparameters, shape (d + 6,), and how the columns are bent."""
         lasting = np.flatnonzero(board.is_lasting)
         if len(lasting) < 3:
             lasting = np.arange(len(board.losses))
@@ -43,19 +48,36 @@ class CurveFits:
         used = thinned(y, _N_MAX_FIT)
         data = CurveData(board.rows, board.trial[first], board.tau[first], y).part(used)
         key = data.rows.tobytes() + data.tau.tobytes() + data.y.tobytes()
-        if key not in self._thetas:
-            self._thetas = {key: fit_curves(cube, data)}
-        return self._thetas[key]
+        if key not in self._fits:
+            self._fits = {key: _fit(cube, data)}
+        return self._fits[key]
+
+
+def _fit(cube: Cube, data: CurveData) -> tuple[Array, InputWarp]:
+    """A fit to straight columns; where there are configs enough, columns bent by what they are expected to end at."""
+    theta, m = fit_curves(cube, data), len(data.rows)
+    if cube.d == 0 or m < _N_WARPED * cube.d:
+        return theta, InputWarp()
+    finals, _ = CurveProcess(cube, data, theta).predict_trials(np.arange(m), np.ones(m))
+    sd = float(finals.std())
+    if sd == 0.0:
+        return theta, InputWarp()
+    used = thinned(finals, _N_MAX_WARP)
+    y = (finals[used] - finals[used].mean()) / sd
+    warp = find_warp(cube, data.rows[used], y, fit_theta(cube, data.rows[used], y))
+    if not warp.shapes:
+        return theta, warp
+    return fit_curves(cube, replace(data, rows=warp(data.rows)), start=theta, max_iterations=15), warp
 
 
 class CurveModel:
     """The posterior of one board. Trials that run count as trained to their end, at what they are expected to reach."""
 
-    def __init__(self, cube: Cube, board: CurveBoard, fits: CurveFits) -> None:
+    def __init__(self, cube: Cube, board: CurveBoard, hyperparameters: tuple[Array, InputWarp]) -> None:
         y = standardised(board.losses)
         used = _used(board, y)
-        theta = fits.fit(cube, board)
-        data = CurveData(board.rows, board.trial[used], board.tau[used], y[used])
+        theta, self._warp = hyperparameters
+        data = CurveData(self._warp(board.rows), board.trial[used], board.tau[used], y[used])
         self.n_points, self.n_trials = len(used), board.n_seen
         self._process = CurveProcess(cube, data, theta)
         self.best = float(self._process.mean_at_observations().min())  #: what there is to beat
@@ -76,7 +98,7 @@ class CurveModel:
 
     def final(self, rows: Array) -> tuple[Array, Array]:
         """Mean and sd of the final loss of new trials of these rows; shape (n,) each."""
-        return self._process.predict(rows)
+        return self._process.predict(self._warp(rows))
 
     def final_of(self, trials: Sequence[OpenTrial]) -> tuple[Array, Array]:
         """The same for known trials."""

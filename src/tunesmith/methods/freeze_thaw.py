@@ -8,17 +8,33 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from tunesmith.errors import ConfigError
-from tunesmith.events import CONTINUE, Decision, Record, StopPaused, Suggestion, Thaw, TrialReported, Verdict
-from tunesmith.methods.curve_board import CurveBoard, Ladder, OpenTrial, read_board
-from tunesmith.methods.curve_model import CurveFits, CurveModel
+from tunesmith.events import (
+    CONTINUE,
+    AnswerReport,
+    ConcludeAttempt,
+    ConfigsSuggested,
+    Decision,
+    Record,
+    StartAttempt,
+    StopPaused,
+    Suggestion,
+    Thaw,
+    TrialReported,
+    Verdict,
+)
+from tunesmith.methods.curve_board import CurveBoard, Ladder, OpenTrial, is_without_curves, read_board
+from tunesmith.methods.curve_model import HOPELESS, CurveFits, CurveModel
+from tunesmith.methods.review import SPOILT, reviewed
 from tunesmith.models.acquisition import log_expected_improvement, optimism
 from tunesmith.models.candidates import CandidateSearch, Effort
 from tunesmith.models.cube import Border
 from tunesmith.models.success import SuccessModel
 from tunesmith.models.threads import one_blas_thread
 from tunesmith.protocols import Exhausted, History, NextAction, Proposal, StartNew, Wait
+from tunesmith.searchers.auto_search import AutoSearch
 from tunesmith.searchers.earlier_runs import EarlierRuns
 from tunesmith.searchers.first_configs import FirstConfigs, Task, anything_new, exhausted_words, initial_size
 from tunesmith.trial import Objective, Trial, TrialStatus, metric_value, parse_objective
@@ -31,9 +47,9 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 _N_SD = 1.8  #: of the optimism, as in GPSearch
-_HOPELESS = 0.05  #: chance to become the best, below which a trial is not worth its training
 _FIRST_SHARE = 16  #: the first stop by default is max_t divided by this: cheap, and beyond the first steep fall
 _N_AROUND = 8
+_N_MAX_CONFIGS = 300  #: that the model sees: a decision stays below a twentieth of a second
 _BELIEF_STRENGTH = 10.0  #: of the user's priors, divided by the number of configs seen
 #: A model of curves is asked more often than one of results, and costs more.
 _EFFORT = Effort(n_pool=256, n_near=12, n_starts=6, n_mutations=12, n_rounds=6)
@@ -48,8 +64,13 @@ class FreezeThaw(FirstConfigs):
     by turns the lowest confidence bound and the largest expected improvement. Trials that run count as trained to their
     end. When no new config may start any more, the rest goes on while any has a chance of 5 % to become the best.
 
-    Where the trainable saves no checkpoints nothing can be paused. Then a trial that reaches a stop is ended there if
-    its chance to become the best is below 5 % and it is not among the best 1/`reduction_factor` seen there.
+    A trial is paused at the first report at or beyond its stop that has the metric and a checkpoint. Where no trial
+    saves any before its end, one that reaches a stop is ended there if its chance to become the best is below 5 % and
+    it is not among the best 1/`reduction_factor` seen there. So is one that has saved nothing half of the way, on the
+    logarithmic scale, from its stop to `max_t`.
+
+    Trainings that report only once, or end before the first stop, have no curves: then configs are chosen as
+    `AutoSearch` does.
 
     Give it as `scheduler`; it is the searcher too. One metric.
 
@@ -83,9 +104,14 @@ class FreezeThaw(FirstConfigs):
             points_to_evaluate, priors, warm_start, n_initial: see FirstConfigs.
         Raises: ConfigError.
         """
-        super().__init__(
-            points_to_evaluate=points_to_evaluate, priors=priors, warm_start=warm_start, n_initial=n_initial
-        )
+        first: Any = {
+            "points_to_evaluate": points_to_evaluate,
+            "priors": priors,
+            "warm_start": warm_start,
+            "n_initial": n_initial,
+        }
+        super().__init__(**first)
+        self._plain = AutoSearch(**first)
         if not isinstance(time_attr, str):
             raise ConfigError(f"time_attr is {time_attr!r}. Give the name of a reported value.")
         top = _positive("max_t", max_t)
@@ -97,10 +123,12 @@ class FreezeThaw(FirstConfigs):
         if _positive("reduction_factor", reduction_factor) <= 1.0:
             raise ConfigError(f"reduction_factor is {reduction_factor:g}. Give a number above 1.")
         self._time_attr, self._metric, self._mode = time_attr, metric, mode
-        self._factor = float(reduction_factor)
-        self._ladder = Ladder(max_t=top, grace_period=grace, factor=self._factor)
+        self._ladder = Ladder(max_t=top, grace_period=grace, factor=float(reduction_factor))
         self._fits = CurveFits()
-        self._n_thawed = self._n_ended = 0
+        self._objective: Objective | None = None
+        self._paused: set[int] = set()  #: trials that were told to pause and have not been started since
+        self._given_up: set[int] = set()  #: trials that were not worth going on, and have not ended yet
+        self._n_paused = self._n_thawed = self._n_given_up = self._n_reviewed = 0
 
     # ------------------------------------------------------------ as a scheduler
 
@@ -121,36 +149,61 @@ class FreezeThaw(FirstConfigs):
             raise ConfigError("FreezeThaw has no metric to compare trials by. Give metric= and mode='min' or 'max'.")
         if len(objective.metrics) > 1:
             raise ConfigError("FreezeThaw works on one metric. For several use scheduler='mo_asha', or none.")
+        self._objective = objective
         return objective
 
     def observe(self, record: Record) -> None:
         """Counts only: what is known of trials comes with the history."""
-        self._n_thawed += len(getattr(record, "thaws", ()))
-        self._n_ended += len(getattr(record, "stops", ()))
+        if isinstance(record, AnswerReport):
+            if record.decision.verdict is Verdict.PAUSE:
+                self._paused.add(record.trial)
+                self._n_paused += 1
+        elif isinstance(record, StartAttempt):
+            self._n_thawed += record.trial in self._paused
+            self._paused.discard(record.trial)
+        elif isinstance(record, ConfigsSuggested):
+            self._given_up.update(one.trial for one in record.stops)
+            judged = [one.trial for one in record.thaws] + [one.trial for one in record.stops]
+            self._n_reviewed += sum(trial not in self._paused for trial in judged)
+        elif isinstance(record, ConcludeAttempt):
+            self._n_given_up += record.status is TrialStatus.STOPPED and record.trial in self._given_up
+            self._given_up.discard(record.trial)
 
     def decide(self, trial: Trial, report: TrialReported) -> Decision:
         """COMPLETE at `max_t`, PAUSE where the trial was to be trained to, else CONTINUE."""
+        assert self._objective is not None
         time = metric_value(report.metrics, report.step, report.time_total_s, self._time_attr)
         if time is None or math.isnan(time):
             return CONTINUE
         if time >= self._ladder.max_t:
             return Decision(Verdict.COMPLETE, "reached max_t", {"max_t": self._ladder.max_t})
-        target = self._target(trial)
-        if time < target:
+        value = metric_value(report.metrics, report.step, report.time_total_s, self._objective.metric)
+        if time < self._target(trial) or value is None:  # without a value it could not be compared with others
             return CONTINUE
         return Decision(Verdict.PAUSE, "trained to {time:g} of {max_t:g}", {"time": time, "max_t": self._ladder.max_t})
 
     def _target(self, trial: Trial) -> float:
-        return self._ladder.next_after(0.0) if trial.max_t is None else trial.max_t
+        """How far it is trained before it is paused: whoever started it, to the next stop at least."""
+        begun_at = 0.0
+        for saved in trial.checkpoints:
+            if saved.attempt < trial.attempt:
+                time = metric_value(saved.metrics or {}, saved.step, saved.time_total_s, self._time_attr)
+                begun_at = begun_at if time is None or math.isnan(time) else time
+        return max(self._ladder.next_after(begun_at), trial.max_t or 0.0)
 
     def choose_next(self, paused: Sequence[Trial]) -> NextAction:
         """A new trial, where one was proposed: what is thawed was chosen with the configs."""
         return StartNew()
 
     def describe(self) -> Sequence[str]:
-        """The stops, and what was decided so far."""
-        stops = ", ".join(f"{level:g}" for level in (*self._ladder.levels, self._ladder.max_t))
-        return [f"Using FreezeThaw: stops at {stops}; {self._n_thawed} thaws, {self._n_ended} trials given up"]
+        """The stops, what was decided so far, and whether trials can be paused."""
+        stops = ", ".join(f"{level:g}" for level in self._ladder.levels) or "none"
+        if self._n_reviewed and not self._n_paused:
+            done = "no checkpoints to pause trials with"
+        else:
+            done = f"paused {self._n_paused} times, thawed {self._n_thawed} times"
+        end = f"{self._n_given_up} trials given up"
+        return [f"Using FreezeThaw: stops at {stops} of {self._ladder.max_t:g}; {done}; {end}"]
 
     # ------------------------------------------------------------ as a searcher
 
@@ -163,17 +216,17 @@ class FreezeThaw(FirstConfigs):
         cache = self.prepared(history)
         board = read_board(history, cache.cube, self._ladder)
         desk = _Desk(self, history, board, cache.read(history), rng)
-        found: list[Proposal] = [StopPaused(index, "its last value is no number") for index in board.spoilt]
-        found += desk.reviewed()
+        found: list[Proposal] = [StopPaused(index, SPOILT) for index in board.spoilt]
+        found += reviewed(history, desk.board, self._ladder, target_of=self._target, model_of=lambda: desk.model)
+        if found_plain := self._plainly_searched(history, rng, n):
+            return [*found, *found_plain]
         for _ in range(n):
             index = len(history.trials) + desk.n_new
             may_start = history.n_left is None or desk.n_new < history.n_left
-            given = self.given(history, cache, index) if may_start else None
-            proposal: Proposal | None = given
-            if given is None and may_start and not desk.is_modelled:
-                spread = self.spread(desk.task(index), cache.beliefs, history.seed) or anything_new(
-                    desk.task(index), rng
-                )
+            proposal: Proposal | None = self.given(history, cache, index) if may_start else None
+            if proposal is None and may_start and not desk.is_modelled:
+                task = desk.task(index)
+                spread = self.spread(task, cache.beliefs, history.seed) or anything_new(task, rng)
                 if spread is not None:
                     proposal = Suggestion(cache.cube.config(spread[0], index=index), reason=spread[1])
             if proposal is None:
@@ -184,6 +237,16 @@ class FreezeThaw(FirstConfigs):
                 break
             found.append(proposal)
         return found or desk.nothing()
+
+    def _plainly_searched(self, history: History, rng: np.random.Generator, n: int) -> list[Proposal]:
+        """Configs by the search without curves, where there are none."""
+        n = n if history.n_left is None else min(n, history.n_left)
+        if n < 1 or not is_without_curves(history, self._ladder):
+            return []
+        found = self._plain.suggest(history, rng, n)
+        if isinstance(found, Exhausted | Wait):
+            return []
+        return [replace(suggestion, max_t=self._ladder.next_after(0.0)) for suggestion in found]
 
 
 @dataclass
@@ -201,10 +264,11 @@ class _Desk:
     def __init__(
         self, method: FreezeThaw, history: History, board: CurveBoard, observations: Observations, rng: Any
     ) -> None:
-        self._method, self._history, self._board, self._rng = method, history, board, rng
+        self._method, self._history, self._rng = method, history, rng
+        self._whole_board, self.board = board, board.focused(_N_MAX_CONFIGS)
         self._observations, self._ladder = observations, method._ladder
         self._cube = method.prepared(history).cube
-        self._paused = list(board.paused)
+        self._paused = list(self.board.paused)
         self._proposed: Array = np.empty((0, self._cube.d))
         self._model: CurveModel | None = None
         self._success: SuccessModel | None = None
@@ -217,15 +281,17 @@ class _Desk:
     def is_modelled(self) -> bool:
         """Whether enough configs have been seen for a model to choose new ones."""
         n_initial = initial_size(self._cube.d) if self._method.n_initial is None else self._method.n_initial
-        return len(self._history.trials) + self.n_new >= n_initial and self._board.n_seen >= min(3, n_initial)
+        return len(self._history.trials) + self.n_new >= n_initial and self.board.n_seen >= min(3, n_initial)
 
     @property
     def model(self) -> CurveModel:
         """Fitted when it is asked first."""
         if self._model is None:
-            self._model = CurveModel(self._cube, self._board, self._method._fits)
+            # Fitted to all of them: those that the model sees change with each report, and would be fitted anew.
+            fitted = self._method._fits.fit(self._cube, self._whole_board)
+            self._model = CurveModel(self._cube, self.board, fitted)
             if len(self._observations.failed):
-                seen = self._board.rows[np.unique(self._board.trial)]
+                seen = self.board.rows[np.unique(self.board.trial)]
                 self._success = SuccessModel(self._cube, seen, self._observations.failed)
         return self._model
 
@@ -241,25 +307,25 @@ class _Desk:
         self._proposed = np.concatenate([self._proposed, row[None]])
         self.n_new += 1
         self._n_answers += 1
-        return Suggestion(suggestion.config, suggestion.reason, suggestion.parent, max_t)
+        return replace(suggestion, max_t=max_t)
 
     # ------------------------------------------------------------ answers
 
     def best_choice(self, index: int, beliefs: Any, *, may_start: bool) -> Proposal | None:
         """The paused trial or new config that promises the best end; None where nothing is worth its training."""
-        if self._board.n_seen == 0:
-            return None
+        if self.board.n_seen == 0:
+            return self._repeated(index) if may_start else None
         model, is_optimistic = self.model, (self._n_decisions() + self._n_answers) % 2 == 0
-        choices = []
+        choices = self._new_config(index, beliefs, is_optimistic=is_optimistic) if may_start else []
+        if may_start and not choices and (repeated := self._repeated(index)) is not None:
+            return repeated
         if self._paused:
             scores = self._scores(*model.final_of(self._paused), is_optimistic=is_optimistic)
-            if not may_start:  # nothing new competes any more: what has no chance is given up
-                scores = np.where(model.chance(self._paused) < _HOPELESS, -np.inf, scores)
+            if not choices:  # nothing new competes any more: what has no chance is given up
+                scores = np.where(model.chance(self._paused) < HOPELESS, -np.inf, scores)
             best = int(np.argmax(scores))
             if np.isfinite(scores[best]):
                 choices.append(_Choice(float(scores[best]), trial=self._paused[best]))
-        if may_start:
-            choices += self._new_config(index, beliefs, is_optimistic=is_optimistic)
         if not choices:
             return None
         choice = max(choices, key=lambda choice: choice.score)
@@ -268,6 +334,14 @@ class _Desk:
         if choice.trial is not None:
             return self._thawed(choice.trial, words)
         return Suggestion(self._cube.config(choice.row, index=index), reason=words)
+
+    def _repeated(self, index: int) -> Suggestion | None:
+        """A config that may be an old one, where one is asked for all the same: in a grid, or where nothing varies."""
+        cube, space = self._cube, self._history.space
+        if space.n_grid == 1 and cube.d > 0 and cube.n_points is not None:
+            return None
+        config = space.sample(self._history.seed, index)
+        return Suggestion(config, reason="drawn at random: nothing new was found")
 
     def _thawed(self, trial: OpenTrial, words: str) -> Thaw:
         self._paused.remove(trial)
@@ -278,7 +352,7 @@ class _Desk:
     def _new_config(self, index: int, beliefs: Any, *, is_optimistic: bool) -> list[_Choice]:
         """The new config of the highest score, if there is one."""
         model, task = self.model, self.task(index)
-        n_seen, n_failed = self._board.n_seen, len(self._observations.failed)
+        n_seen, n_failed = self.board.n_seen, len(self._observations.failed)
         caution = (n_seen + n_failed) / n_seen
 
         def score(rows: Array) -> Array:
@@ -304,48 +378,18 @@ class _Desk:
         """How many starts and thaws there were: the measures take turns by it."""
         return sum(max(trial.attempt, 1) for trial in self._history.trials)
 
-    def reviewed(self) -> list[Proposal]:
-        """What becomes of trials that run, have reached their stop and have nothing saved to go on from later."""
-        trials = self._history.trials
-        if any(trial.checkpoints for trial in trials):
-            return []
-        due = [t for t in self._board.running if t.time >= self._method._target(trials[t.index]) and t.time > 0.0]
-        if not due:
-            return []
-        chances = self.model.chance(due)
-        found: list[Proposal] = []
-        for trial, chance in zip(due, chances, strict=True):
-            if chance < _HOPELESS and not self._is_among_the_best(trial):
-                reason = f"a chance of {chance:.1%} to become the best by {self._ladder.max_t:g}"
-                found.append(StopPaused(trial.index, reason))
-            else:
-                reason = f"a chance of {chance:.0%} to become the best by {self._ladder.max_t:g}"
-                found.append(Thaw(trial.index, reason, max_t=self._ladder.next_after(trial.time)))
-        return found
-
-    def _is_among_the_best(self, trial: OpenTrial) -> bool:
-        """Whether its newest loss is in the top share of all that were seen as far as it is."""
-        board, tau = self._board, self._ladder.tau(trial.time)
-        own = board.losses[board.trial == trial.place][-1]
-        others = [
-            board.losses[(board.trial == place) & (board.tau <= tau + 1e-9)][-1]
-            for place in np.unique(board.trial[board.tau >= tau - 1e-9])
-            if np.any((board.trial == place) & (board.tau <= tau + 1e-9))
-        ]
-        rank = 1 + sum(other < own for other in others)
-        return bool(rank <= max(1.0, len(others) / self._method._factor))
-
     def nothing(self) -> Sequence[Proposal] | Exhausted | Wait:
         """The answer where nothing is worth a slot: wait for what runs, else give up what is paused."""
         if any(trial.status in (TrialStatus.RUNNING, TrialStatus.PENDING) for trial in self._history.trials):
             return Wait("nothing is worth training beside what runs")
-        if self._paused:
-            chances = self.model.chance(self._paused) if self._board.n_seen else np.zeros(len(self._paused))
-            return [
-                StopPaused(trial.index, f"a chance of {chance:.1%} to become the best by {self._ladder.max_t:g}")
-                for trial, chance in zip(self._paused, chances, strict=True)
-            ]
-        return Exhausted(exhausted_words(self._history))
+        paused = [trial.index for trial in self._history.trials if trial.status is TrialStatus.PAUSED]
+        if not paused:
+            return Exhausted(exhausted_words(self._history))
+        reasons = dict.fromkeys(paused, f"not among the {_N_MAX_CONFIGS} trials that are compared")
+        if self._paused and self.board.n_seen:
+            for trial, chance in zip(self._paused, self.model.chance(self._paused), strict=True):
+                reasons[trial.index] = f"a chance of {chance:.1%} to become the best by {self._ladder.max_t:g}"
+        return [StopPaused(index, reason) for index, reason in reasons.items()]
 
 
 def _positive(name: str, value: object) -> float:

@@ -114,14 +114,16 @@ class CurveProcess:
         self._trial, self._tau = np.concatenate([self._trial, trial]), np.concatenate([self._tau, tau])
 
     def predict(self, rows: Array, *, tau: float = 1.0) -> tuple[Array, Array]:
-        """Mean and sd of what a new trial of each row will have at a time, noise apart; shape (n_rows,) each.
+        """Mean and sd of what each config is worth at a time, a trial's own part apart; shape (n_rows,) each.
+
+        With that part, yet another trial of a config that is known would look as if it might be lucky.
 
         All observations of a trial are equally far from a new row, but for a factor by their times. So what they say
         of it is one number a trial, and the inverse of K shrinks to a matrix of the trials: (m, m) instead of (n, n).
         """
         mean_of, inverse = self._by_trial(tau)
         kx = matern52(self._features.scaled_distances(Features(self._cube, rows), self._scales), 1.0)
-        variance = self._s1 + self._s2 + self._s3 - np.einsum("ij,ij->j", kx, inverse @ kx)
+        variance = self._s1 + self._s2 - np.einsum("ij,ij->j", kx, inverse @ kx)
         return mean_of @ kx, np.sqrt(np.maximum(variance, 1e-9 * self.variance))
 
     def _by_trial(self, tau: float) -> tuple[Array, Array]:
@@ -190,7 +192,7 @@ class _NegativeLogPosterior:
 
     def __init__(self, cube: Cube, data: CurveData, mean: Array, sd: Array) -> None:
         self._d, self._data, self._mean, self._sd = cube.d, data, mean, sd
-        self._distances = Features(cube, data.rows).distances().reshape(cube.d, -1)
+        self._distances = Features(cube, data.rows).distances().reshape(cube.d, len(data.rows) ** 2)
         self._is_same = data.trial[:, None] == data.trial[None, :]
         self._gaps = np.abs(data.tau[:, None] - data.tau[None, :])
         self._starts = np.flatnonzero(np.concatenate([[True], np.diff(data.trial) > 0]))

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _N_DRAWS = 64  #: of hyperparameters; the likeliest is taken
 _JITTER = 1e-8
+_MAX_EPS = 0.1  #: a priori; with more, what was learnt is forgotten before it is used
+#: Of the paper's width: with all of it most of a short run is spent at the edges (tests/schedulers/test_pb2.py).
+_WIDTH = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,8 @@ class Observations:
     y: Array
 
 
-def choose_next(
-    seen: Observations, candidates: Array, now: float, *, pending: Array, rng: np.random.Generator
-) -> tuple[int, float]:
-    """The candidate with the highest upper confidence bound at time `now`, and the bound's width factor.
+def choose_next(seen: Observations, candidates: Array, now: float, *, pending: Array, rng: np.random.Generator) -> int:
+    """Index of the candidate with the highest upper confidence bound at time `now`.
 
     Args:
         candidates: (m, d). pending: (k, d), what others try at this time: it narrows the bound, and moves no mean.
@@ -64,8 +65,8 @@ def choose_next(
     both = np.concatenate([seen.x, pending])
     times = np.concatenate([seen.t, np.full(len(pending), now)])
     _, std = posterior(theta, Observations(both, times, np.zeros(len(both))), candidates, now)
-    width = math.sqrt(0.2 + max(0.0, math.log(0.4 * len(y))))
-    return int(np.argmax(mean + width * std)), width
+    width = _WIDTH * math.sqrt(0.2 + max(0.0, math.log(0.4 * len(y))))
+    return int(np.argmax(mean + width * std))
 
 
 def likeliest(seen: Observations, rng: np.random.Generator) -> Hyperparameters:
@@ -74,9 +75,9 @@ def likeliest(seen: Observations, rng: np.random.Generator) -> Hyperparameters:
     best, best_likelihood = None, -math.inf
     for _ in range(_N_DRAWS):
         theta = Hyperparameters(
-            scales=np.exp(rng.normal(math.log(0.5), 0.8, size=d)),
+            scales=np.exp(rng.normal(math.log(0.4), 0.5, size=d)),
             noise=float(np.exp(rng.normal(-2.0, 1.2))),
-            eps=float(rng.uniform(0.0, 0.5)),
+            eps=float(rng.uniform(0.0, _MAX_EPS)),
         )
         likelihood = log_likelihood(theta, seen)
         if best is None or likelihood > best_likelihood:

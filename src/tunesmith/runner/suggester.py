@@ -66,6 +66,8 @@ def answer(searcher: Searcher, command: Suggest, history: History) -> ConfigsSug
 
 def _at_random(command: Suggest, history: History, *, note: str, begin: float) -> ConfigsSuggested:
     """What random search answers, or that the space cannot be sampled. Args: begin: of the answer, in thread time."""
+    if command.n < 1:  # only trials that run were to be judged: they go on
+        return ConfigsSuggested(command.request, (), cpu_s=time.thread_time() - begin, note=note)
     try:
         found = RandomSearch().suggest(history, _stream(history, "fallback"), command.n)
         assert not isinstance(found, Exhausted | Wait), found
@@ -89,7 +91,9 @@ def _suggested(searcher: Searcher, command: Suggest, history: History) -> Sequen
         return found
     if not isinstance(found, Wait):
         proposals: list[Proposal] = [one for one in found if isinstance(one, StopPaused)]
-        proposals += [one for one in found if not isinstance(one, StopPaused)][: max(command.n, 0)]
+        thaws = [one for one in found if isinstance(one, Thaw)]
+        configs = [one for one in found if isinstance(one, Suggestion)]
+        proposals += [*thaws, *configs[: command.n]]
         for proposal in proposals:
             if isinstance(proposal, Suggestion):
                 history.space.check(proposal.config)

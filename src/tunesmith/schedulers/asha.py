@@ -10,10 +10,11 @@ from typing import NamedTuple
 from tunesmith.errors import ConfigError
 from tunesmith.events import CONTINUE, AnswerReport, Decision, Record, TrialReported, Verdict
 from tunesmith.protocols import NextAction
-from tunesmith.rng import generator
+from tunesmith.schedulers.arguments import bound_objective, check_names, time_of, value_of
 from tunesmith.schedulers.fifo import first_come
-from tunesmith.schedulers.rung import MAX_RUNGS, Rung, keep_count, rung_levels
-from tunesmith.trial import Mode, Objective, Trial, metric_value, parse_objective
+from tunesmith.schedulers.ladder import make_ladder, whole
+from tunesmith.schedulers.rung import Rung, keep_count
+from tunesmith.trial import Mode, Objective, Trial
 
 _RANK = "rank {rank} of {n_seen} at rung {rung}, {n_kept} kept"
 _VALUE = ": {metric} is {value:.6g}"
@@ -59,10 +60,9 @@ class AsyncHyperBandScheduler:
             floor(n / reduction_factor) of all n seen at the rung go on, the newcomer included, so at first none.
 
     Equal values share the better rank, so a trial is never stopped by its equals alone; if all values are equal,
-    "pass" stops nobody. NaN, and an infinite value on the bad side, count as seen but enter no quantile: such a trial
-    is stopped as soon as the rung has one usable value, and until then they are equals among themselves, so that with
-    nothing but NaN "pass" trains everything to `max_t` (a stopper's business). An infinite value on the good side
-    ranks first.
+    "pass" stops nobody. NaN, and infinite values of either sign, count as seen but enter no quantile: such a trial is
+    stopped as soon as the rung has one usable value, and until then they are equals among themselves, so that with
+    nothing but NaN "pass" trains everything to `max_t` (a stopper's business).
 
     On purpose unlike Ray Tune: (1) a report that skips rungs is decided once, at the highest it crossed, and is never
     written into a lower one later; (2) NaN and infinities as above, there NaN passes every rung and an infinite value
@@ -89,39 +89,29 @@ class AsyncHyperBandScheduler:
         *,
         first_arrivals: str = "pass",
     ) -> None:
-        _check_arguments(
-            time_attr=time_attr, metric=metric, mode=mode, brackets=brackets, first_arrivals=first_arrivals
+        check_names(time_attr=time_attr, metric=metric, mode=mode)
+        if first_arrivals not in ("pass", "rank"):
+            raise ConfigError(f"first_arrivals is {first_arrivals!r}. Give 'pass' or 'rank'.")
+        self._ladder = make_ladder(
+            grace_period=grace_period,
+            max_t=max_t,
+            reduction_factor=reduction_factor,
+            brackets=brackets,
+            is_max_t_a_rung=not stop_last_trials,
         )
-        _check_ladder(max_t=max_t, grace_period=grace_period, reduction_factor=reduction_factor)
         self._time_attr, self._metric, self._mode = time_attr, metric, mode
-        self._max_t, self._reduction_factor = max_t, _whole(reduction_factor)
+        self._max_t, self._reduction_factor = max_t, whole(reduction_factor)
         self._completes_at_max_t = bool(stop_last_trials)
         self._first_arrivals = FirstArrivals(first_arrivals)
-        levels = rung_levels(_whole(grace_period), max_t, self._reduction_factor)
-        self._bracket_shares = _bracket_shares(len(levels), brackets)
-        decided = tuple(level for level in levels if level < max_t or not stop_last_trials)
         #: Of each bracket, lowest rung first. A trial is recorded in one bracket only, and at most once at each rung.
-        self._brackets = tuple(tuple(Rung(level) for level in decided[s:]) for s in range(brackets))
-        #: Trial -> place of the highest rung it was recorded at; all lower ones are passed.
-        self._highest: dict[int, int] = {}
+        self._brackets = tuple(tuple(map(Rung, levels)) for levels in self._ladder.levels)
         self._objective: Objective | None = None
         self._n_stopped = 0
         self._n_ignored = 0  #: reports without a metric or a time that could be used
 
     def bind(self, objective: Objective | None) -> Objective | None:
         """Take the experiment's objective unless this scheduler was given its own; return the one it will use."""
-        own = (self._metric, self._mode)
-        if objective is not None and own != (None, None):
-            raise ConfigError(
-                f"The scheduler has metric={self._metric!r}, mode={self._mode!r}, and the experiment has "
-                f"metric={objective.metric!r}, mode={objective.mode.value!r}. Give both in one of the two places only."
-            )
-        self._objective = objective or parse_objective(*own)
-        if self._objective is None:
-            raise ConfigError(
-                f"{type(self).__name__} has no metric to compare trials by. Give metric= and mode='min' or 'max', "
-                "to it or to the call that runs the experiment."
-            )
+        self._objective = bound_objective(type(self).__name__, objective, metric=self._metric, mode=self._mode)
         return self._objective
 
     def observe(self, record: Record) -> None:
@@ -133,7 +123,7 @@ class AsyncHyperBandScheduler:
             arrival = self._arrival(record)
             if arrival is not None:
                 self._brackets[arrival.bracket][arrival.rung].add(arrival.score)
-                self._highest[record.trial] = arrival.rung
+                self._ladder.highest[record.trial] = arrival.rung
 
     def decide(self, trial: Trial, report: TrialReported) -> Decision:
         """COMPLETE at `max_t`, STOP below the cutoff of a rung that is reached for the first time, else CONTINUE."""
@@ -162,8 +152,9 @@ class AsyncHyperBandScheduler:
 
     def check_invariants(self) -> None:
         """Assert that every trial's highest rung exists, and that all seen somewhere have one."""
-        assert all(0 <= rung < len(self._brackets[self._bracket_of(t)]) for t, rung in self._highest.items())
-        assert sum(rung.n_seen for rungs in self._brackets for rung in rungs[:1]) <= len(self._highest)
+        highest, bracket_of = self._ladder.highest, self._ladder.bracket_of
+        assert all(0 <= rung < len(self._brackets[bracket_of(t)]) for t, rung in highest.items())
+        assert sum(rung.n_seen for rungs in self._brackets for rung in rungs[:1]) <= len(highest)
         assert all(rung.scores == sorted(rung.scores) for rungs in self._brackets for rung in rungs)
 
     def _judge(self, arrival: _Arrival) -> Decision:
@@ -202,74 +193,19 @@ class AsyncHyperBandScheduler:
         time, value = self._time(report), self._value(report)
         if time is None or value is None or (self._completes_at_max_t and time >= self._max_t):
             return None
-        bracket = self._bracket_of(report.trial)
-        rung = sum(rung.level <= time for rung in self._brackets[bracket]) - 1
-        if rung <= self._highest.get(report.trial, -1):
+        place = self._ladder.arrival(report.trial, time)
+        if place is None:
             return None
         assert self._objective is not None
-        return _Arrival(bracket=bracket, rung=rung, value=value, score=-self._objective.mode.as_loss(value))
+        return _Arrival(*place, value=value, score=-self._objective.mode.as_loss(value))
 
     def _time(self, report: TrialReported) -> float | None:
-        time = metric_value(report.metrics, report.step, report.time_total_s, self._time_attr)
-        return None if time is None or math.isnan(time) else time
+        return time_of(report, self._time_attr)
 
     def _value(self, report: TrialReported) -> float | None:
         assert self._objective is not None, "bind() comes before anything else"
-        return metric_value(report.metrics, report.step, report.time_total_s, self._objective.metric)
-
-    def _bracket_of(self, trial: int) -> int:
-        """The trial's bracket, a function of its index alone, so that nothing about it must be remembered."""
-        if len(self._brackets) == 1:
-            return 0
-        draw = float(generator(0, "asha-bracket", trial).random())
-        return sum(draw >= share for share in self._bracket_shares[:-1])
+        return value_of(report, self._objective)
 
 
 #: As the paper calls it.
 ASHAScheduler = AsyncHyperBandScheduler
-
-
-def _bracket_shares(n_rungs: int, n_brackets: int) -> tuple[float, ...]:
-    """Cumulative probabilities of the brackets: the softmax of their numbers of rungs."""
-    weights = [math.exp(max(n_rungs - s, 0) - n_rungs) for s in range(n_brackets)]
-    return tuple(sum(weights[: s + 1]) / sum(weights) for s in range(n_brackets))
-
-
-def _whole(value: float) -> float:
-    """The same number as an int where it is one, for exact arithmetic."""
-    return int(value) if value == int(value) else value
-
-
-def _check_arguments(
-    *, time_attr: object, metric: object, mode: object, brackets: object, first_arrivals: object
-) -> None:
-    if not isinstance(time_attr, str):
-        raise ConfigError(f"time_attr is {time_attr!r}. Give the name of a reported value, e.g. 'training_iteration'.")
-    if metric is not None and not isinstance(metric, str):
-        raise ConfigError(f"metric is {metric!r}. Give the name of one reported value.")
-    if mode not in (None, "min", "max"):
-        raise ConfigError(f"mode is {mode!r}. Give 'min' or 'max'.")
-    if isinstance(brackets, bool) or not isinstance(brackets, int) or brackets < 1:
-        raise ConfigError(f"brackets is {brackets!r}. Give a whole number of 1 or more.")
-    if first_arrivals not in ("pass", "rank"):
-        raise ConfigError(f"first_arrivals is {first_arrivals!r}. Give 'pass' or 'rank'.")
-
-
-def _check_ladder(*, max_t: object, grace_period: object, reduction_factor: object) -> None:
-    grace = _number("grace_period", grace_period, "above 0")
-    top = _number("max_t", max_t, f"of grace_period ({grace:g}) or more")
-    factor = _number("reduction_factor", reduction_factor, "above 1")
-    if grace <= 0:
-        raise ConfigError(f"grace_period is {grace:g}. Give a number above 0.")
-    if top < grace:
-        raise ConfigError(f"max_t is {top:g}. Give a number of grace_period ({grace:g}) or more.")
-    if factor <= 1:
-        raise ConfigError(f"reduction_factor is {factor:g}. Give a number above 1.")
-    if len(rung_levels(grace, top, factor)) > MAX_RUNGS:
-        raise ConfigError(f"reduction_factor {factor!r} makes more than {MAX_RUNGS} rungs up to {top:g}. Give more.")
-
-
-def _number(name: str, value: object, allowed: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ConfigError(f"{name} is {value!r}. Give a number {allowed}.")
-    return value

@@ -16,13 +16,15 @@ MAX_RUNGS = 1000
 def rung_levels(grace_period: float, max_t: float, reduction_factor: float) -> tuple[float, ...]:
     """grace_period * reduction_factor**k for k = 0, 1, ..., as long as it is at most `max_t`; at most MAX_RUNGS + 1.
 
-    Integers stay integers, so that 243 / 3 and 1000 / 10 do not lose their top rung to a rounded logarithm.
+    Integers stay integers, so that 243 / 3 and 1000 / 10 do not lose their top rung to a rounded logarithm. Others are
+    rounded to 12 digits, so that a trial that reports the fraction 0.3 of its data reaches the rung 3 * 0.1.
     """
     levels: list[float] = []
     level = grace_period
     while level <= max_t and len(levels) <= MAX_RUNGS:
         levels.append(level)
         level = level * reduction_factor
+        level = level if isinstance(level, int) else float(f"{level:.12g}")
     return tuple(levels)
 
 

@@ -18,6 +18,7 @@ from tunesmith.searchers.random_search import BasicVariantGenerator, RandomSearc
 if TYPE_CHECKING:
     from tunesmith.searchers.ask_tell import AskTell
     from tunesmith.searchers.auto_search import AutoSearch
+    from tunesmith.searchers.bohb_search import TuneBOHB
     from tunesmith.searchers.cmaes_search import CMAESSearch
     from tunesmith.searchers.concurrency_limiter import ConcurrencyLimiter
     from tunesmith.searchers.evolution_search import EvolutionSearch
@@ -49,6 +50,7 @@ __all__ = [
     "SobolSearch",
     "TPESearch",
     "TrustRegionSearch",
+    "TuneBOHB",
     "ZoomSearch",
     "create_searcher",
 ]
@@ -60,6 +62,7 @@ SEARCHERS: dict[str, str] = {
     "grid": "GridSearch",
     "auto": "AutoSearch",
     "gp": "GPSearch",
+    "bohb": "TuneBOHB",
     "cmaes": "CMAESSearch",
     "evolution": "EvolutionSearch",
     "forest": "ForestSearch",
@@ -75,6 +78,7 @@ SEARCHERS: dict[str, str] = {
 _FILES: dict[str, str] = {
     "AutoSearch": "auto_search",
     "GPSearch": "gp_search",
+    "TuneBOHB": "bohb_search",
     "CMAESSearch": "cmaes_search",
     "EvolutionSearch": "evolution_search",
     "ForestSearch": "forest_search",

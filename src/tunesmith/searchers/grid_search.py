@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+_MAX_PASSED = 10_000  #: points in a row that break a constraint before the rest is given up
+
+
 class GridSearch:
     """Each point of a full grid over all leaves, in a fixed order with the first leaf varying fastest, then no more.
 
@@ -46,9 +49,13 @@ class GridSearch:
         index, place = 0, 0
         if not history.space.has_constraints:
             index = place = min(first, n_total)
+        n_passed = 0
         while place < n_total and len(found) < n:
             config = _config(history, axes, place=place, index=index)
             place += 1
+            n_passed = 0 if config is not None else n_passed + 1
+            if n_passed == _MAX_PASSED:
+                return found or Exhausted(f"no point from {place - n_passed + 1} to {place} meets the constraints")
             if config is None:
                 continue
             if index >= first:

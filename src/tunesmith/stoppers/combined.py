@@ -12,7 +12,7 @@ from tunesmith.stoppers.metric_dict import DictStopper
 from tunesmith.stoppers.noop import NoopStopper
 from tunesmith.stoppers.timeout import TimeoutStopper
 from tunesmith.stoppers.user import FunctionStopper, StopperAdapter
-from tunesmith.trial import Trial
+from tunesmith.trial import Objective, Trial
 
 
 class CombinedStopper:
@@ -23,6 +23,11 @@ class CombinedStopper:
 
     def __init__(self, *stoppers: Any) -> None:
         self.stoppers = tuple(parse_stop(stopper) for stopper in stoppers)
+
+    def bind(self, objective: Objective | None) -> None:
+        """Every stopper that compares trials takes the experiment's objective."""
+        for stopper in self.stoppers:
+            bind_stopper(stopper, objective)
 
     def observe(self, record: Record) -> None:
         """Every stopper observes every record."""
@@ -63,6 +68,17 @@ def parse_stop(stop: Any) -> Stopper:
         f"stop is {stop!r}. Give a dict such as {{'training_iteration': 10}}, a function of (trial_id, result), "
         "a stopper, or a list of these."
     )
+
+
+def bind_stopper(stopper: Stopper, objective: Objective | None) -> Stopper:
+    """The same stopper, told what the experiment optimises if it wants to know: if it has a method `bind`.
+
+    Raises: ConfigError if it needs an objective and there is none.
+    """
+    bind = getattr(stopper, "bind", None)
+    if callable(bind):
+        bind(objective)
+    return stopper
 
 
 def shortest_timeout_s(stopper: Stopper) -> float | None:

@@ -40,8 +40,8 @@ UPDATE_PROGRESS = """UPDATE trial_states SET n_reports = ?, step = ?, metrics = 
 PUT_STATE = """INSERT OR REPLACE INTO trial_states
   (n_reports, step, metrics, value, kind, time_total_s, reported_at, best_value, best_step, trial,
    trial_id, status, attempt, n_failures, n_losses, n_preemptions, pid, started_at, ended_at, max_t,
-   checkpoints, placement, node, stop_asked, reason, error, proposed_by)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+   checkpoints, folds, placement, node, stop_asked, reason, error, proposed_by)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 PUT_CONFIG = """INSERT INTO trial_configs (trial, config) VALUES (?, ?)
   ON CONFLICT DO UPDATE SET first_config = coalesce(first_config, config), config = excluded.config
   WHERE config <> excluded.config"""
@@ -66,7 +66,7 @@ _VERDICT, _ANSWER_SEQ = 9, 10  #: places in a row of INSERT_RESULT
 #: What makes it necessary to write a trial's whole row: everything but its config and what a report changes.
 _rest = attrgetter(
     "trial_id", "status", "attempt", "n_failures", "n_losses", "n_preemptions", "pid", "started_at", "ended_at",
-    "max_t", "checkpoints", "placement", "node", "stop_asked", "reason", "error", "proposed_by",
+    "max_t", "checkpoints", "folds", "placement", "node", "stop_asked", "reason", "error", "proposed_by",
 )  # fmt: skip
 
 _Metric = tuple[str, float | None, str]
@@ -166,10 +166,11 @@ class BatchEncoder:
             batch.progress.append(progress)
             return
         checkpoints = dumps(msgspec.to_builtins(trial.checkpoints)) if trial.checkpoints else None
+        folds = dumps(msgspec.to_builtins(trial.folds)) if trial.folds else None
         placement = None if trial.placement is None else dumps(msgspec.to_builtins(trial.placement))
         texts = (trial.node, trial.stop_asked, trial.reason, trial.error, trial.proposed_by)
         plain = (plain_text(trial.trial_id), trial.status.value, *rest[2:10])
-        batch.states.append((*progress, *plain, checkpoints, placement, *map(plain_text, texts)))
+        batch.states.append((*progress, *plain, checkpoints, folds, placement, *map(plain_text, texts)))
         batch.rests[index] = rest
         if trial.config is not self._configs.get(index):
             batch.configs.append((index, config_text(trial.config, self._space)))

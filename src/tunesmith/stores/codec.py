@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import msgspec
 
 from tunesmith.errors import StoreError
-from tunesmith.events import ConfigsSuggested, Record, StartAttempt
+from tunesmith.events import AnswerReport, ConfigsSuggested, Record, StartAttempt
 from tunesmith.spec import ExperimentSpec
 from tunesmith.trial import Objective, metric_value
 
@@ -136,6 +136,8 @@ def record_tree(record: Record, space: Any = None) -> dict[str, Any]:
         record = msgspec.structs.replace(record, suggestions=tuple(encoded))
     elif type(record) is StartAttempt:
         record = msgspec.structs.replace(record, config=_config_tree(record.config, space))
+    elif type(record) is AnswerReport:
+        record = _with_clone(record, lambda config: _config_tree(config, space))
     return cast(dict[str, Any], msgspec.to_builtins(record))
 
 
@@ -147,7 +149,18 @@ def parse_record(body: str, space: Any = None) -> Record:
         return msgspec.structs.replace(record, suggestions=tuple(decoded))
     if type(record) is StartAttempt and record.config:
         return msgspec.structs.replace(record, config=_config(record.config, space))
+    if type(record) is AnswerReport:
+        return _with_clone(record, lambda config: _config(config, space))
     return cast(Record, record)
+
+
+def _with_clone(answer: AnswerReport, change: Callable[[dict[str, Any]], dict[str, Any]]) -> AnswerReport:
+    """The answer with another form of the config that a clone is given, where it tells the trial to be one."""
+    decision = answer.decision
+    if decision.clone is None:
+        return answer
+    clone = msgspec.structs.replace(decision.clone, config=change(decision.clone.config))
+    return msgspec.structs.replace(answer, decision=msgspec.structs.replace(decision, clone=clone))
 
 
 def spec_text(spec: ExperimentSpec) -> str:

@@ -22,11 +22,11 @@ from tunesmith.stores.lease import Lease, latest_lease
 from tunesmith.stores.mark import look_beside, missing_words
 from tunesmith.stores.rows import (
     RESULT_COLUMNS,
-    SELECT_TRIALS,
     LogPages,
     Result,
     last_seq,
     result_from_row,
+    select_trials,
     start_config,
     trial_from_row,
 )
@@ -36,11 +36,10 @@ _log = logging.getLogger("tunesmith")
 _Found = TypeVar("_Found")
 _PAGE = 5_000
 _START_SEQ = "SELECT seq FROM log WHERE trial = ? AND type = 'StartAttempt' AND attempt = ? ORDER BY seq DESC LIMIT 1"
-_BY_VALUE = {
-    # The bounds leave the infinities out: they are no results to be proud of.
-    "min": "best_value BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308 ORDER BY best_value, trial",
-    "max": "best_value BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308 ORDER BY best_value DESC, trial",
-}
+#: The bounds leave the infinities out: they are no results to be proud of.
+_RANKED = """best_value BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308
+  ORDER BY coalesce(json_array_length(folds), 0) DESC"""
+_BY_VALUE = {"min": f"{_RANKED}, best_value, trial", "max": f"{_RANKED}, best_value DESC, trial"}
 
 
 class ExperimentStatus(msgspec.Struct, frozen=True):
@@ -104,24 +103,36 @@ class Reader:
 
     def trials(self) -> list[Trial]:
         """Every trial, by index."""
-        return [trial_from_row(row) for row in self.query(f"{SELECT_TRIALS} ORDER BY trial")]
+        return self._trials("ORDER BY trial")
 
     def trial(self, index: int) -> Trial:
         """One trial.
 
         Raises: KeyError if there is none of this index.
         """
-        rows = self.query(f"{SELECT_TRIALS} WHERE trial = ?", (index,))
-        if not rows:
+        found = self._trials("WHERE trial = ?", (index,))
+        if not found:
             raise KeyError(f"There is no trial {index}; there are {self.n_trials()}.")
-        return trial_from_row(rows[0])
+        return found[0]
 
     def top_trials(self, n: int) -> list[Trial]:
-        """The `n` trials with the best finite value of the objective at any step, best first; [] without objective."""
+        """The `n` trials with the best finite value of the objective at any step, best first; [] without objective.
+
+        Where folds are reported, those with the best mean over them: of the most folds first.
+        """
         if self.spec.objective is None:
             return []
         rank = _BY_VALUE[self.spec.objective.mode.value]
-        return [trial_from_row(row) for row in self.query(f"{SELECT_TRIALS} WHERE {rank} LIMIT ?", (n,))]
+        return self._trials(f"WHERE {rank} LIMIT ?", (n,))
+
+    def has_folds(self) -> bool:
+        """Whether trials report the folds of a cross-validation, as far as their last reports tell."""
+        where = "folds IS NOT NULL OR json_extract(metrics, '$.fold') IS NOT NULL"
+        sql = "SELECT EXISTS (SELECT 1 FROM ({trials}) WHERE {where})"
+        rows = self._read(
+            lambda connection: connection.execute(sql.format(trials=select_trials(connection), where=where)).fetchall()
+        )
+        return bool(rows[0][0])
 
     def deleted_checkpoints(self) -> set[str]:
         """Paths, relative to the experiment's folder, of checkpoints that are not kept any more."""
@@ -171,6 +182,11 @@ class Reader:
         """Free the file. Idempotent; every later call raises."""
         self._copy_number = 0  # else a later call would connect to the next copy
         self._connection.close()
+
+    def _trials(self, rest: str, values: Sequence[Any] = ()) -> list[Trial]:
+        """Trials by the rest of a SELECT."""
+        rows = self._read(lambda c: c.execute(f"{select_trials(c)} {rest}", tuple(values)).fetchall())
+        return [trial_from_row(row) for row in rows]
 
     def _one(self, sql: str) -> tuple[Any, ...]:
         return self.query(sql)[0]

@@ -94,9 +94,11 @@ def _salvage_all(old: apsw.Connection, copy: Path) -> Recovery:
             create_schema(new)
             for table in _TABLES:
                 salvage = _Salvage(old, table)
+                n_columns = len(new.execute("SELECT name FROM pragma_table_info(?)", (table,)).fetchall())
                 n_rows[table] = 0
                 for row in salvage.rows():
-                    if _inserted(new, table, row):
+                    added_since = [None] * (n_columns - len(row) + 1)  #: by versions after the file's
+                    if _inserted(new, table, (*row[1:], *added_since)):
                         n_rows[table] += 1
                     else:
                         salvage.lose(row[0], row[0])
@@ -113,9 +115,9 @@ def _salvage_all(old: apsw.Connection, copy: Path) -> Recovery:
 
 def _inserted(new: apsw.Connection, table: str, row: tuple[Any, ...]) -> bool:
     """Whether the table takes the row: what damage made of a value may be of the wrong type."""
-    marks = ", ".join("?" * (len(row) - 1))
+    marks = ", ".join("?" * len(row))
     try:
-        new.execute(f"INSERT INTO {table} VALUES ({marks})", row[1:])
+        new.execute(f"INSERT INTO {table} VALUES ({marks})", row)
     except (apsw.ConstraintError, apsw.MismatchError):
         return False
     return True

@@ -18,7 +18,7 @@ _REVISE = """UPDATE experiment SET trainable = ?, metric = ?, mode = ?, n_trials
   tunesmith_version = ?, spec = ?"""
 _RESULTS = "SELECT seq, step, time_total_s, metrics FROM results WHERE seq > ? ORDER BY seq LIMIT ?"
 _PUT_VALUE = "UPDATE results SET value = ?, kind = ? WHERE seq = ?"
-_PUT_BEST = """UPDATE trial_states SET value = ?, kind = ?, best_value = ?, best_step = ?, checkpoints = ?
+_PUT_BEST = """UPDATE trial_states SET value = ?, kind = ?, best_value = ?, best_step = ?, checkpoints = ?, folds = ?
   WHERE trial = ?"""
 
 
@@ -63,7 +63,8 @@ def _rank_trials(cursor: apsw.Cursor, objective: Objective | None, trials: Seque
         if trial.metrics is not None:
             value, kind = objective_value(objective, trial.metrics, step=trial.step, time_total_s=trial.time_total_s)
         checkpoints = dumps(msgspec.to_builtins(trial.checkpoints)) if trial.checkpoints else None
-        rows.append((value, kind, trial.best_value, trial.best_step, checkpoints, trial.index))
+        folds = dumps(msgspec.to_builtins(trial.folds)) if trial.folds else None
+        rows.append((value, kind, trial.best_value, trial.best_step, checkpoints, folds, trial.index))
     cursor.executemany(_PUT_BEST, rows)
 
 

@@ -15,15 +15,16 @@ from tunesmith.events import CONTINUE, AnswerReport, Record, StartAttempt, Trial
 from tunesmith.resources import Placement
 from tunesmith.stores.batch import FIRST_CONFIG, LAST_START_CONFIG, MAX_SEQ
 from tunesmith.stores.codec import kind_value, loads, parse_config, parse_metrics, parse_metrics_list, parse_record
-from tunesmith.trial import Checkpoint, Trial, TrialStatus
+from tunesmith.trial import Checkpoint, FoldScore, Trial, TrialStatus
 
 TRIAL_FIELDS = (
     "trial", "trial_id", "config", "status", "attempt", "n_failures", "n_losses", "n_preemptions", "n_reports", "step",
     "metrics", "time_total_s", "best_value", "best_step", "checkpoints", "placement", "pid", "node", "started_at",
-    "reported_at", "ended_at", "stop_asked", "reason", "error", "proposed_by", "max_t",
+    "reported_at", "ended_at", "stop_asked", "reason", "error", "proposed_by", "max_t", "folds",
 )  # fmt: skip
 RESULT_COLUMNS = "trial, attempt, step, metrics, time_total_s, at, value, kind, verdict, checkpoint"
 SELECT_TRIALS = f"SELECT {', '.join(TRIAL_FIELDS)} FROM trials"
+_SELECT_TRIALS_1 = SELECT_TRIALS.replace("folds", "NULL AS folds")  #: schema version 1 has no such column
 
 _REPORTS = """SELECT seq, answer_seq, trial, attempt, step, metrics, time_total_s, at, checkpoint, is_last
   FROM results WHERE seq >= ? ORDER BY seq LIMIT ?"""
@@ -59,6 +60,11 @@ def result_from_row(row: tuple[Any, ...]) -> Result:
     return Result(trial, attempt, step, parsed, _float(time_total_s), _float(at), exact, kind, verdict, checkpoint)
 
 
+def select_trials(connection: apsw.Connection) -> str:
+    """SELECT_TRIALS, or the same from a file that no driver has migrated yet."""
+    return _SELECT_TRIALS_1 if connection.pragma("user_version") == 1 else SELECT_TRIALS
+
+
 def trial_from_row(row: tuple[Any, ...], space: Any = None) -> Trial:
     """The trial of a row of SELECT_TRIALS, exactly as it was written (texts with lone surrogates excepted)."""
     values = dict(zip(TRIAL_FIELDS, row, strict=True))
@@ -72,6 +78,7 @@ def trial_from_row(row: tuple[Any, ...], space: Any = None) -> Trial:
         values["best_value"] = math.nan
     checkpoints, placement = values["checkpoints"], values["placement"]
     values["checkpoints"] = msgspec.convert(loads(checkpoints), tuple[Checkpoint, ...]) if checkpoints else ()
+    values["folds"] = msgspec.convert(loads(values["folds"]), tuple[FoldScore, ...]) if values["folds"] else ()
     values["placement"] = msgspec.convert(loads(placement), Placement) if placement else None
     return Trial(**values)
 

@@ -20,7 +20,7 @@ _log = logging.getLogger("tunesmith")
 
 #: "tune" in ASCII; in the file's header, so that a foreign database is never taken for ours.
 APPLICATION_ID = 0x74756E65
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: A file that is made here never follows a link that somebody put in its place; Windows has no such flag.
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -85,7 +85,8 @@ CREATE TABLE trial_states (
   time_total_s REAL,
   reported_at REAL,
   best_value REAL,
-  best_step INTEGER
+  best_step INTEGER,
+  folds TEXT
 ) STRICT
 """
 
@@ -180,8 +181,15 @@ STATEMENTS = (
     LEASE,
 )
 
-#: Target version -> what leads there from the one below. Each runs once, all of them in one transaction.
-MIGRATIONS: dict[int, Callable[[apsw.Connection], None]] = {}
+
+def _add_folds(connection: apsw.Connection) -> None:
+    """A trial of version 1 has none: its `fold` was a metric like any other."""
+    connection.execute("ALTER TABLE trial_states ADD COLUMN folds TEXT")
+
+
+#: Target version -> what leads there from the one below. Each runs once, all of them in one transaction. Columns are
+#: added at the end of a table, where they stand in a new file too: `recover` goes by their places.
+MIGRATIONS: dict[int, Callable[[apsw.Connection], None]] = {2: _add_folds}
 
 
 def create_schema(connection: apsw.Connection) -> None:

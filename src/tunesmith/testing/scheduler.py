@@ -58,7 +58,8 @@ class SchedulerContract:
         for seed in range(20):
             for _, _, decision in decisions(play(self._bound(), interleaved(7, 15, seed=seed))):
                 assert isinstance(decision, Decision)
-                assert decision.verdict in (Verdict.CONTINUE, Verdict.STOP, Verdict.COMPLETE, Verdict.PAUSE)
+                assert decision.verdict is not Verdict.REFUSE
+                assert (decision.clone is not None) == (decision.verdict is Verdict.CLONE)
                 assert decision.verdict is Verdict.CONTINUE or decision.words()
 
     def test_equal_histories_give_equal_decisions(self) -> None:
@@ -79,7 +80,10 @@ class SchedulerContract:
         assert not isinstance(action, Thaw | StopPaused) or action.trial in (3, 5)
 
     def test_an_experiment_comes_to_its_end(self) -> None:
-        found = simulate(_curve, space={"level": uniform(0.0, 1.0)}, scheduler=self.make(), n_trials=20, n_workers=4)
+        scheduler: Any = self.make()
+        searcher = scheduler if getattr(scheduler, "thaws", False) else None
+        space = {"level": uniform(0.0, 1.0)}
+        found = simulate(_curve, space=space, searcher=searcher, scheduler=scheduler, n_trials=20, n_workers=4)
         assert len(found.trials) == 20
         assert all(trial.status.is_over for trial in found.trials)
         found.experiment.state.check_invariants()

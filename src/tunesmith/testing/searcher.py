@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from tunesmith.events import Suggestion
-from tunesmith.protocols import Exhausted, History, Searcher, Wait
+from tunesmith.protocols import Curve, Exhausted, History, Searcher, Wait
 from tunesmith.rng import generator
 from tunesmith.space import Space, choice, loguniform, randint, uniform
 from tunesmith.testing.samples import LOSS, PLACEMENT
@@ -19,7 +19,10 @@ _SEED = 11
 
 
 class SearcherContract:
-    """Derive from it and override `make`; `space` too if the searcher cannot search the one given here."""
+    """Derive from it and override `make`; `space` too if the searcher cannot search the one given here.
+
+    A searcher that says which trials go on (`thaws`) may say so on top of the configs that are asked for.
+    """
 
     def make(self) -> Searcher:
         """A new searcher, always with the same arguments."""
@@ -37,7 +40,10 @@ class SearcherContract:
     # ------------------------------------------------------------ helpers
 
     def _history(self, trials: tuple[Trial, ...] = ()) -> History:
-        return History(space=Space(self.space()), objective=LOSS, seed=_SEED, trials=trials)
+        curves: tuple[Curve, ...] = ()
+        if getattr(self.make(), "curves_by", None) is not None:
+            curves = tuple(_curve(trial) for trial in trials)
+        return History(space=Space(self.space()), objective=LOSS, seed=_SEED, trials=trials, curves=curves)
 
     def _ask(self, searcher: Searcher, history: History, n: int = 4) -> Any:
         return searcher.suggest(history, generator(_SEED, "suggest", len(history.trials)), n)
@@ -50,7 +56,7 @@ class SearcherContract:
             if isinstance(found, Exhausted | Wait):
                 break
             trials = list(history.trials)
-            trials += [_as_it_went(len(trials) + i, found[i]) for i in range(len(found))]
+            trials += [_as_it_went(len(trials) + i, suggestion) for i, suggestion in enumerate(_configs(found))]
             history = self._history(tuple(trials))
         return history
 
@@ -91,9 +97,11 @@ class SearcherContract:
         searcher, space = self.make(), Space(self.space())
         for n in (1, 3, 16):
             found = self._ask(searcher, self._grown(searcher, 6), n)
-            assert 1 <= len(found) <= n
-            for suggestion in found:
-                assert isinstance(suggestion, Suggestion)
+            configs = _configs(found)
+            assert len(found) >= 1
+            assert len(configs) <= n
+            assert getattr(searcher, "thaws", False) or len(configs) == len(found)
+            for suggestion in configs:
                 space.check(suggestion.config)
 
     def test_an_empty_history_is_enough(self) -> None:
@@ -103,7 +111,7 @@ class SearcherContract:
         searcher = self.make()
         for n_trials in range(1, 30):
             found = self._ask(searcher, self._grown(searcher, n_trials), 1)
-            assert isinstance(found, Exhausted | Wait) or len(found) == 1
+            assert isinstance(found, Exhausted | Wait) or len(_configs(found)) == 1
             assert not isinstance(found, Exhausted | Wait) or found.reason
 
     def test_a_history_of_failures_only_does_no_harm(self) -> None:
@@ -121,6 +129,20 @@ class SearcherContract:
         history = self._grown(searcher, 8)
         others = [replace(trial, best_value=1e6, metrics={"loss": 1e6}) for trial in history.trials]
         assert self._ask(searcher, self._history(tuple(others))) == self._ask(searcher, history)
+
+
+def _configs(found: Any) -> list[Suggestion]:
+    """The new configs of an answer."""
+    return [proposal for proposal in found if isinstance(proposal, Suggestion)]
+
+
+def _curve(trial: Trial) -> Curve:
+    """Falls to the trial's last value, if it has reported any."""
+    if not trial.metrics:
+        return Curve([], [], [], 0)
+    times = [float(step) for step in range(1, trial.step + 1)]
+    values = [trial.metrics["loss"] + trial.step - time for time in times]
+    return Curve(times, values, [trial.index * 10 + step for step in range(len(times))], len(times))
 
 
 def _as_it_went(index: int, suggestion: Suggestion) -> Trial:

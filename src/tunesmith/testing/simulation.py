@@ -1,28 +1,21 @@
-"""A whole experiment on a virtual clock: the real loop, state machine and deciders; trials and time are simulated."""
+"""A whole experiment on a virtual clock, with defaults for tests: 10 trials that minimise "loss" on 4 workers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from tunesmith.clock import VirtualClock
-from tunesmith.events import DeleteCheckpoint, Event, Record
 from tunesmith.executors.simulated import Script, SimulatedExecutor
-from tunesmith.experiment import Experiment
 from tunesmith.protocols import Scheduler, Searcher, Stopper, Store
-from tunesmith.runner import Loop
-from tunesmith.runner.suggester import InlineSuggester
+from tunesmith.runner.simulation import SimulatedExperiment
 from tunesmith.schedulers import FIFOScheduler
 from tunesmith.searchers import RandomSearch
 from tunesmith.space import Space
-from tunesmith.spec import ExperimentSpec
 from tunesmith.stoppers import NoopStopper
-from tunesmith.stores import MemoryStore
 from tunesmith.testing.samples import make_spec
-from tunesmith.trial import Trial
 
 
-class Simulation:
+class Simulation(SimulatedExperiment):
     """The parts of a simulated experiment. `run` goes on to its end; a new one on the same store is a resume.
 
     Args:
@@ -51,59 +44,21 @@ class Simulation:
         on_pass: Callable[[Simulation], None] | None = None,
         **spec: Any,
     ) -> None:
-        self.space = Space(space or {})
-        self.spec: ExperimentSpec = make_spec(self.space, **spec)
-        self.executor = executor or SimulatedExecutor(script, n_workers=n_workers, start_s=start_s)
-        self.clock: VirtualClock = self.executor.clock
-        self.store: Store = store if store is not None else MemoryStore()
-        self.scheduler = scheduler or FIFOScheduler()
-        objective = self.scheduler.bind(self.spec.objective)
-        self.experiment = Experiment(
-            self.spec,
-            space=self.space,
-            objective=objective,
-            scheduler=self.scheduler,
+        tree, scheduler = Space(space or {}), scheduler or FIFOScheduler()
+        facts = make_spec(tree, **spec)
+        super().__init__(
+            facts,
+            space=tree,
+            objective=scheduler.bind(facts.objective),
+            searcher=searcher or RandomSearch(),
+            scheduler=scheduler,
             stopper=stopper or NoopStopper(),
+            executor=executor or SimulatedExecutor(script, n_workers=n_workers, start_s=start_s),
+            store=store,
             n_ahead=n_ahead,
+            cost_s=cost_s,
+            on_pass=lambda: on_pass(self) if on_pass is not None else None,
         )
-        self.experiment.replay(self.store.records())
-        self.n_passes = 0
-        self.deleted: list[DeleteCheckpoint] = []
-        self._on_pass = on_pass
-        self.suggester = InlineSuggester(searcher or RandomSearch(), self.executor.post, cost_s=cost_s)
-        self.loop = Loop(
-            self.experiment,
-            store=self.store,
-            executor=self.executor,
-            suggester=self.suggester,
-            clock=self.clock,
-            delete_checkpoint=self.deleted.append,
-            after_pass=self._after_pass,
-        )
-
-    def _after_pass(self) -> None:
-        self.n_passes += 1
-        if self._on_pass is not None:
-            self._on_pass(self)
-
-    def post(self, event: Event, delay_s: float = 0.0) -> None:
-        """Have the event happen `delay_s` virtual seconds from now."""
-        self.executor.post(event, delay_s)
-
-    def run(self, epoch: int = 1) -> Simulation:
-        """Run the experiment to its end; returns self."""
-        self.loop.run(epoch)
-        return self
-
-    @property
-    def trials(self) -> Sequence[Trial]:
-        """All trials as they stand."""
-        return self.experiment.trials
-
-    @property
-    def log(self) -> list[Record]:
-        """Everything that was committed."""
-        return list(self.store.records())
 
 
 def simulate(script: Script, **arguments: Any) -> Simulation:
