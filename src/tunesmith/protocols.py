@@ -97,7 +97,11 @@ NextAction = StartNew | Thaw | StopPaused | Hold
 
 
 class Scheduler(Protocol):
-    """Judges reports and says what runs next. `observe` is a fold; the other two have no side effects."""
+    """Judges reports and says what runs next. `observe` is a fold; the other two have no side effects.
+
+    An attribute `full_training` is optional: (`time_attr`, `max_t`) of one that ends trainings early. The default
+    search then learns from where trials were headed instead of where they were stopped.
+    """
 
     def bind(self, objective: Objective | None) -> Objective | None:
         """Take the experiment's objective, once, before anything else; return the one it will use.
@@ -112,7 +116,14 @@ class Scheduler(Protocol):
         """What the trial does after this report. Called before the report is observed; `trial` already holds it."""
 
     def choose_next(self, paused: Sequence[Trial]) -> NextAction:
-        """What a free slot is used for."""
+        """What a free slot is used for; asked for each one, and again after each StopPaused.
+
+        A scheduler is not told how many new trials there will be. Whoever has paused some wishes for a new one by
+        StartNew, and says in its `otherwise` what becomes of those that are paused if none can come: there are as many
+        as there may be, or the searcher has no further config, or none before it hears news. It is carried out once
+        nothing runs and nothing is waited for, be it an answer of the searcher or the retry of a failed trial. `Hold`
+        has no such way out: with nothing running it ends the experiment as failed.
+        """
 
     def describe(self) -> Sequence[str]:
         """A few lines on its state for people: rungs, what each stop was for."""

@@ -15,10 +15,11 @@ from tunesmith.spec import ExperimentSpec
 from tunesmith.stores import DATABASE_NAME, open_reader
 from tunesmith.trial import Mode
 
+_BY_DEFAULT = ("", "AutoSearch", "CurveSearch", "FreezeThaw", "RandomSearch")  #: searchers that no one has to name
 #: What only code can give again, by argument: where the spec names it, what needs no argument, how to go on without.
 _NOT_STORED = {
     "scheduler": ("scheduler_name", ("", "FIFOScheduler"), "scheduler='fifo'"),
-    "search_alg": ("searcher_name", ("", "AutoSearch", "RandomSearch"), "search_alg='auto'"),
+    "search_alg": ("searcher_name", _BY_DEFAULT, "search_alg='auto'"),
     "stop": ("stopper_name", ("",), "stop=None"),
 }
 _PLACES = ("name", "storage_path", "local_dir")

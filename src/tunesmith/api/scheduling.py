@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from tunesmith.api.searching import earlier_runs, make_searcher
 from tunesmith.errors import ConfigError
-from tunesmith.methods import AutoScheduler, FreezeThaw, create_scheduler
+from tunesmith.methods import AutoScheduler, CurveSearch, FreezeThaw, create_scheduler
 from tunesmith.protocols import Scheduler, Searcher
 from tunesmith.schedulers import FIFOScheduler
+from tunesmith.searchers.auto_search import why_random
 from tunesmith.space import Space
 from tunesmith.trial import Objective, parse_objective
 
@@ -63,7 +64,19 @@ def make_deciders(
         search_alg = judge
     elif getattr(search_alg, "thaws", False):
         raise ConfigError(f"{type(search_alg).__name__} is a scheduler too. Give it as scheduler=.")
+    full_training = getattr(judge, "full_training", None)
+    if full_training is not None and _is_searched_by_curves(search_alg, space, objective):
+        time_attr, max_t = full_training
+        runs = None if warm_start is None else earlier_runs(warm_start, objective)
+        searcher = CurveSearch(time_attr, max_t, points_to_evaluate=points_to_evaluate, warm_start=runs)
+        return Deciders(searcher, judge, objective)
     return Deciders(make_searcher(search_alg, space, objective, **given), judge, objective)
+
+
+def _is_searched_by_curves(search_alg: str | Searcher | None, space: Space, objective: Objective | None) -> bool:
+    """Whether the search is ours to choose, and curves of one metric are what there is to learn from."""
+    is_one_metric = objective is not None and len(objective.metrics) == 1 and not objective.constraints
+    return search_alg in (None, "auto") and is_one_metric and why_random(space, objective) is None
 
 
 def _objective(

@@ -156,6 +156,16 @@ def is_without_curves(history: History, ladder: Ladder) -> bool:
     return is_any_over
 
 
+def n_decisions(history: History, ladder: Ladder) -> int:
+    """How many starts and thaws there were, those after an interruption apart: they are no new decision."""
+    total = 0
+    for trial, curve in zip(history.trials, history.curves, strict=True):
+        # A paused one may have been wanted for more by a driver that died.
+        aim = last_time(curve) if trial.status is TrialStatus.PAUSED else trial.max_t or 0.0
+        total += min(max(trial.attempt, 1), 1 + sum(level < aim for level in ladder.levels))
+    return total
+
+
 def is_spoilt(curve: Curve) -> bool:
     """Whether its last value is no finite number."""
     return curve.n > 0 and not math.isfinite(curve.values[curve.n - 1])

@@ -25,7 +25,7 @@ from tunesmith.events import (
     TrialReported,
     Verdict,
 )
-from tunesmith.methods.curve_board import CurveBoard, Ladder, OpenTrial, is_without_curves, read_board
+from tunesmith.methods.curve_board import CurveBoard, Ladder, OpenTrial, is_without_curves, n_decisions, read_board
 from tunesmith.methods.curve_model import HOPELESS, CurveFits, CurveModel
 from tunesmith.methods.review import SPOILT, reviewed
 from tunesmith.models.acquisition import log_expected_improvement, optimism
@@ -315,7 +315,8 @@ class _Desk:
         """The paused trial or new config that promises the best end; None where nothing is worth its training."""
         if self.board.n_seen == 0:
             return self._repeated(index) if may_start else None
-        model, is_optimistic = self.model, (self._n_decisions() + self._n_answers) % 2 == 0
+        model = self.model
+        is_optimistic = (n_decisions(self._history, self._ladder) + self._n_answers) % 2 == 0  # the measures take turns
         choices = self._new_config(index, beliefs, is_optimistic=is_optimistic) if may_start else []
         if may_start and not choices and (repeated := self._repeated(index)) is not None:
             return repeated
@@ -373,10 +374,6 @@ class _Desk:
         if is_optimistic:
             return optimism(mean, sd, _N_SD)
         return log_expected_improvement(mean, sd, self.model.best)
-
-    def _n_decisions(self) -> int:
-        """How many starts and thaws there were: the measures take turns by it."""
-        return sum(max(trial.attempt, 1) for trial in self._history.trials)
 
     def nothing(self) -> Sequence[Proposal] | Exhausted | Wait:
         """The answer where nothing is worth a slot: wait for what runs, else give up what is paused."""

@@ -109,6 +109,11 @@ class AsyncHyperBandScheduler:
         self._n_stopped = 0
         self._n_ignored = 0  #: reports without a metric or a time that could be used
 
+    @property
+    def full_training(self) -> tuple[str, float]:
+        """What training is counted in, and where it ends; see Scheduler."""
+        return self._time_attr, self._max_t
+
     def bind(self, objective: Objective | None) -> Objective | None:
         """Take the experiment's objective unless this scheduler was given its own; return the one it will use."""
         self._objective = bound_objective(type(self).__name__, objective, metric=self._metric, mode=self._mode)
