@@ -33,8 +33,9 @@ from tunesmith.trial import TrialStatus
 RANDOM = "random"
 SHARE_WANTED = 1 / 3  #: of random search's wall time
 METRIC = "accuracy"
-COLUMNS = ("training", "seed", "method", "samples", "workers", "wall_s", "best", "trials", "epochs", "failed")
-#: Then "trial_bests": the best value of every trial, and "incumbents": seconds:value wherever the best rose.
+COLUMNS = ("training", "seed", "method", "samples", "workers", "wall_s", "best", "trials", "epochs", "busy", "failed")
+#: Besides: the share of the workers' time in which trials trained is "busy"; "trial_bests" has the best value of every
+#: trial, and "incumbents" seconds:value wherever the best rose.
 ALL_COLUMNS = (*COLUMNS, "trial_bests", "incumbents")
 
 Row = dict[str, str]
@@ -95,27 +96,33 @@ def run(job: Job, *, budget_s: float | None, storage: Path) -> Row:
     stats = found.stats()
     if stats["status"] not in (EndReason.FINISHED, EndReason.TIME_BUDGET):
         raise SystemExit(f"{job} ended as {stats['status']!r} ({stats['detail']}): it is left out. Start it again.")
-    results = sorted((result.at - begin, result.trial, result.metrics[METRIC]) for result in found.reader.results())
-    in_time = [result for result in results if budget_s is None or result[0] <= budget_s]
+    results = [result for result in found.reader.results() if budget_s is None or result.at - begin <= budget_s]
+    if not results:
+        raise SystemExit(f"{job} reported nothing in {budget_s} s. Give more --samples.")
+    wall_s = results[-1].at - begin if budget_s is None else budget_s
     bests: dict[int, float] = {}
-    for _, trial, value in in_time:
-        bests[trial] = max(value, bests.get(trial, 0.0))
+    trained_s: dict[int, float] = {}
+    for result in results:
+        bests[result.trial] = max(result.metrics[METRIC], bests.get(result.trial, 0.0))
+        trained_s[result.trial] = result.time_total_s
+    values = [(result.at - begin, result.metrics[METRIC]) for result in results]
     row = {
-        "wall_s": f"{results[-1][0] if budget_s is None else budget_s:.2f}",
+        "wall_s": f"{wall_s:.2f}",
         "best": f"{max(bests.values()):.5f}",
         "trials": len(bests),
-        "epochs": len(in_time),
+        "epochs": len(results),
+        "busy": f"{sum(trained_s.values()) / wall_s / job.workers:.2f}",
         "failed": stats["states"].get(TrialStatus.FAILED.value, 0),
         "trial_bests": " ".join(f"{value:.5f}" for value in bests.values()),
-        "incumbents": " ".join(f"{at:.2f}:{value:.5f}" for at, value in _incumbents(in_time)),
+        "incumbents": " ".join(f"{at:.2f}:{value:.5f}" for at, value in _incumbents(values)),
     }
     found.reader.close()
     return {column: str(value) for column, value in (job._asdict() | row).items()}
 
 
-def _incumbents(results: Sequence[tuple[float, int, float]]) -> Iterator[tuple[float, float]]:
+def _incumbents(values: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
     best = float("-inf")
-    for at, _, value in results:
+    for at, value in values:
         if value > best:
             best = value
             yield at, best
@@ -186,8 +193,8 @@ def random_table(rows: Sequence[Row]) -> list[str]:
 def method_table(pairs: Sequence[tuple[Row, Row]], method: str) -> list[str]:
     """Every seed of one method beside random search, the medians, and the losses."""
     lines = [f"| training | seed | {method}: at random's best after s | share of random's time | best at equal time |"]
-    lines[0] += " difference | trials | epochs |"
-    lines.append("| --- " * 8 + "|")
+    lines[0] += " difference | trials | epochs | busy |"
+    lines.append("| --- " * 9 + "|")
     shares: dict[str, list[float]] = {}
     losses = []
     for row, random in pairs:
@@ -198,7 +205,7 @@ def method_table(pairs: Sequence[tuple[Row, Row]], method: str) -> list[str]:
         if share > SHARE_WANTED:
             losses.append(f"{name} (never in its time, {gain:+.4f})" if share > 1 else f"{name} ({share:.2f})")
         after = "never" if share > 1 else f"{at:.0f}"
-        figures = (after, _share(share), row["best"], f"{gain:+.4f}", row["trials"], row["epochs"])
+        figures = (after, _share(share), row["best"], f"{gain:+.4f}", row["trials"], row["epochs"], row["busy"])
         lines.append("| " + " | ".join((row["training"], row["seed"], *figures)) + " |")
     every = [share for some in shares.values() for share in some]
     words = "; ".join(f"{training} {_share(median(some))}" for training, some in shares.items())

@@ -1,7 +1,8 @@
 """Three trainings as people write them: each saves a checkpoint and reports its validation accuracy every epoch.
 
 Fashion-MNIST is read from Debian's package (`apt-get install dataset-fashion-mnist`); the digits come with
-scikit-learn. One epoch takes a few tenths of a CPU second, so that a full training takes some 4 to 10.
+scikit-learn. One epoch takes a few tenths of a CPU second, so that a full training takes some 4 to 10. PyTorch is
+imported where it is used, since the other two need none.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn import datasets
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
 
 import tunesmith as tune
 
@@ -24,7 +29,7 @@ apt-get install dataset-fashion-mnist; or name the folder with its .gz files in 
 these trainings out: --only boosting."""
 ROUNDS_PER_EPOCH = 5  #: of boosting
 
-Part = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]  #: inputs and labels
+Part = tuple[Any, Any]  #: inputs and labels
 Data = dict[str, Part]  #: "train" and "val"
 
 
@@ -64,18 +69,18 @@ def load_rows() -> Data:
 
 
 def load_images() -> Data:
-    """2500 images to train on, 3000 to choose by, (n, 1, 28, 28), centred and scaled."""
-    parts = _images(2500, 3000)
-    return {
-        part: ((pixels[:, None] / 255 - 0.286).astype(np.float32) / 0.353, y) for part, (pixels, y) in parts.items()
-    }
+    """2500 images to train on, 3000 to choose by: tensors of shape (n, 1, 28, 28), centred and scaled."""
+    import torch
+
+    found: Data = {}
+    for part, (pixels, labels) in _images(2500, 3000).items():
+        scaled = (pixels[:, None].astype(np.float32) / 255 - 0.286) / 0.353
+        found[part] = torch.tensor(scaled), torch.tensor(labels.astype(np.int64))
+    return found
 
 
 def load_digits() -> Data:
     """Half of scikit-learn's digits to train on, also moved by a pixel each way, and the other half to choose by."""
-    from sklearn import datasets
-    from sklearn.model_selection import train_test_split
-
     x, y = datasets.load_digits(return_X_y=True)
     train_x, val_x, train_y, val_y = train_test_split(x, y, test_size=0.5, stratify=y, random_state=0)
     images, moves = train_x.reshape(-1, 8, 8), ((0, 0), (1, 1), (-1, 1), (1, 2), (-1, 2))
@@ -98,8 +103,6 @@ PERCEPTRON_SPACE = {
 
 def train_perceptron(config: dict[str, Any], checkpoint_dir: str | None = None, data: Any = None) -> None:
     """scikit-learn's MLPClassifier by `partial_fit`."""
-    from sklearn.neural_network import MLPClassifier
-
     model = MLPClassifier(
         hidden_layer_sizes=[config["units"]] * config["layers"],
         solver=config["solver"],
@@ -134,7 +137,6 @@ NETWORK_SPACE = {
 def train_network(config: dict[str, Any], checkpoint_dir: str | None = None, data: Any = None) -> None:
     """A small convolutional network on the CPU."""
     import torch
-    from torch.nn import functional
 
     model = _network(config)
     rates: dict[str, Any] = {"lr": config["lr"], "weight_decay": config["weight_decay"]}
@@ -149,13 +151,12 @@ def train_network(config: dict[str, Any], checkpoint_dir: str | None = None, dat
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         first = saved["epoch"] + 1
-    x, y = map(torch.tensor, data["train"])
-    val_x, val_y = map(torch.tensor, data["val"])
+    (x, y), (val_x, val_y) = data["train"], data["val"]
     for epoch in range(first, MAX_T + 1):
         model.train()
         for rows in torch.split(torch.randperm(len(x)), config["batch_size"]):
             optimizer.zero_grad()
-            loss: Any = functional.cross_entropy(model(x[rows]), y[rows])
+            loss: Any = torch.nn.functional.cross_entropy(model(x[rows]), y[rows])
             loss.backward()
             optimizer.step()
         model.eval()
@@ -198,8 +199,6 @@ BOOSTING_SPACE = {
 
 def train_boosting(config: dict[str, Any], checkpoint_dir: str | None = None, data: Any = None) -> None:
     """scikit-learn's gradient boosting by `warm_start`: an epoch is a few rounds of one tree for each digit."""
-    from sklearn.ensemble import GradientBoostingClassifier
-
     model, first = GradientBoostingClassifier(**config, warm_start=True), 1
     if checkpoint_dir:
         model, first = pickle.loads(Path(checkpoint_dir, "model.pkl").read_bytes())

@@ -132,6 +132,22 @@ def test_the_number_that_a_function_returns_is_minimised_with_max_t_too(tmp_path
     assert abs(found.best.config["x"] - 0.3) < 0.05
 
 
+def test_stops_that_lie_between_two_steps_can_be_stored(tmp_path):
+    found = tune.run(
+        train,
+        config={"x": tune.uniform(0, 1)},
+        scheduler=FreezeThaw(max_t=9, reduction_factor=1.5),
+        metric="loss",
+        mode="min",
+        num_samples=3,
+        seed=1,
+        local_dir=tmp_path,
+        executor="inline",
+        verbose=0,
+    )
+    assert {trial.status for trial in found.trials} == {"TERMINATED"}
+
+
 def test_maximize_looks_for_the_largest(tmp_path):
     found = tune.maximize(
         train,

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from tunesmith.methods.curve_board import Ladder, is_without_curves, read_board
+from tunesmith.methods.curve_board import Ladder, is_without_curves, n_decisions, read_board
 from tunesmith.models.cube import Cube
 from tunesmith.protocols import Curve, History
 from tunesmith.space import Space, uniform
@@ -173,6 +174,34 @@ def test_a_focused_board_agrees_with_itself():
 def test_few_configs_are_all_kept():
     board = many(20)
     assert board.focused(21) is board
+
+
+# ---------------------------------------------------------------- decisions
+
+
+def trial_at(attempt, max_t, status, n_steps):
+    """A history of one trial that was begun so often, wanted to go so far, and is so far."""
+    found = history((status, curve(falling(n_steps))))
+    [trial] = found.trials
+    return replace(found, trials=(replace(trial, attempt=attempt, max_t=max_t),))
+
+
+@pytest.mark.parametrize(
+    ("attempt", "max_t", "status", "n_steps", "expected"),
+    [
+        (0, 2, TrialStatus.PENDING, 0, 1),  # it was decided that it starts
+        (1, 2, RUNNING, 1, 1),
+        (1, 2, PAUSED, 2, 1),
+        (2, 6, RUNNING, 2, 2),
+        (2, 6, PAUSED, 6, 2),
+        (3, 27, COMPLETED, 27, 3),
+        (4, 6, RUNNING, 4, 2),  # two of its starts were after crashes
+        (1, 6, PAUSED, 2, 1),  # whoever wanted it to go on died before it did
+        (1, 6, RUNNING, 3, 1),  # it could not be paused, and just went on
+    ],
+)
+def test_starts_and_thaws_are_counted_and_restarts_after_a_crash_are_not(attempt, max_t, status, n_steps, expected):
+    assert n_decisions(trial_at(attempt, max_t, status, n_steps), LADDER) == expected
 
 
 # ---------------------------------------------------------------- trainings without curves

@@ -10,6 +10,7 @@ import pytest
 from tunesmith.methods.curve_board import Ladder, read_board
 from tunesmith.methods.curve_model import CurveFits, CurveModel, standardised
 from tunesmith.models.cube import Cube
+from tunesmith.models.threads import one_blas_thread
 from tunesmith.protocols import Curve, History
 from tunesmith.space import Space, uniform
 from tunesmith.testing.samples import LOSS
@@ -20,6 +21,13 @@ from .curve_world import valley
 SPACE = Space({"x": uniform(0, 1), "y": uniform(0, 1)})
 CUBE = Cube(SPACE, seed=0)
 LADDER = Ladder(max_t=27, grace_period=2, factor=3)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As it is used: small matrices are slower with several."""
+    with one_blas_thread():
+        yield
 
 
 def board_of(n, *, n_steps=2, n_running=0):

@@ -7,6 +7,7 @@ import pytest
 
 from tunesmith.models.cube import Cube
 from tunesmith.models.curve_process import CurveData, CurveProcess, _NegativeLogPosterior, fit_curves
+from tunesmith.models.threads import one_blas_thread
 from tunesmith.space import Space, choice, uniform
 
 PLAIN = {"x": uniform(0, 1), "y": uniform(0, 1)}
@@ -16,6 +17,13 @@ MIXED = {
     "kind": choice(["p", "q", "r"]),
 }
 EMPTY: dict[str, object] = {}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As it is used: small matrices are slower with several."""
+    with one_blas_thread():
+        yield
 
 
 @pytest.fixture(params=[PLAIN, MIXED, EMPTY], ids=["plain", "mixed", "empty"])
@@ -204,3 +212,23 @@ def test_a_part_keeps_the_trials_that_its_points_belong_to():
     assert len(part.rows) == len(data.rows) - 1
     assert np.array_equal(part.rows[part.trial], data.rows[data.trial[which]])
     assert np.array_equal(part.y, data.y[which])
+
+
+def test_trials_that_were_added_count_like_others():
+    cube = Cube(Space({"a": uniform(0, 1), "b": choice(["x", "y"])}), seed=0)
+    rng = np.random.default_rng(0)
+    rows, new = cube.sample(rng, 6), cube.sample(rng, 1)
+    trial, tau = np.repeat(np.arange(6), 3), np.tile(np.array([0.0, 0.5, 1.0]), 6)
+    y = rng.normal(size=18)
+    theta = np.concatenate([np.full(cube.d, -0.3), [-0.7, -0.7, -2.5, -0.5, -1.0, -6.0]])
+    grown = CurveProcess(cube, CurveData(rows, trial, tau, y), theta)
+    whole = CurveProcess(cube, CurveData(np.concatenate([rows, new]), trial, tau, y), theta)
+    places = grown.add(new)
+    assert list(places) == [6]
+    for process in (grown, whole):
+        process.condition(places, np.ones(1))
+    probe = cube.sample(rng, 5)
+    before = CurveProcess(cube, CurveData(rows, trial, tau, y), theta).predict(new)
+    for found, expected in zip(grown.predict(probe), whole.predict(probe), strict=True):
+        assert found == pytest.approx(expected)
+    assert grown.predict(new)[1][0] < before[1][0]

@@ -97,7 +97,7 @@ def any_trial(draw):
         checkpoints=draw(checkpoints),
         placement=draw(maybe(st.just(PLACEMENT))),
         pid=draw(maybe(count)),
-        max_t=draw(maybe(count)),
+        max_t=draw(maybe(wall)),
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 import operator
 import sys
@@ -22,6 +23,7 @@ from tunesmith.api.plan import Plan, make_plan, results_folder
 from tunesmith.clock import SystemClock
 from tunesmith.errors import ConfigError, ExperimentExistsError, LeaseError, StoreError, StudyExhausted, TunesmithError
 from tunesmith.events import Verdict
+from tunesmith.methods import AutoScheduler
 from tunesmith.protocols import Scheduler, Searcher
 from tunesmith.runner.study_experiment import StudyExperiment
 from tunesmith.runner.study_frames import Answer, Ask, Handed, Judged, Leave, Look, Question, Report, Tell
@@ -118,6 +120,8 @@ class Study:
             this name is no study; LeaseError while a process writes it that cannot be reached from here; StoreError.
         """
         self._on_change, self._durability, self._takeover = parse_on_change(on_change), durability, takeover
+        if isinstance(scheduler, AutoScheduler):
+            scheduler = dataclasses.replace(scheduler, can_pause=False)
         plan = make_plan(
             study,
             name=name,
@@ -133,6 +137,11 @@ class Study:
             seed=seed,
             **_OF_A_RUN,
         )
+        if getattr(plan.searcher, "thaws", False):
+            raise ConfigError(
+                f"{plan.spec.scheduler_name} pauses trials and says which go on; those of a study are trained by you. "
+                "Take another scheduler, such as tune.schedulers.AsyncHyperBandScheduler(max_t=...)."
+            )
         # Code of ours is no code that could change; failures are the business of who trains.
         plan = plan._replace(spec=replace(plan.spec, source_digest=None, n_alike_failures=sys.maxsize))
         self.folder, self._plan = _settle(plan, results_folder(storage_path), durability)
@@ -306,7 +315,13 @@ class Study:
             self._spec = self._continued()
             # The scheduler folds the log anew each time this process becomes the writer.
             scheduler = copy.deepcopy(plan.scheduler)
-            experiment = StudyExperiment(self._spec, space=plan.space, scheduler=scheduler, stopper=plan.stopper)
+            experiment = StudyExperiment(
+                self._spec,
+                space=plan.space,
+                scheduler=scheduler,
+                stopper=plan.stopper,
+                curves_by=getattr(plan.searcher, "curves_by", None),
+            )
             clock = SystemClock()
             writer = StudyWriter(experiment, store=store, space=plan.space, searcher=plan.searcher, clock=clock)
             has_sockets = sys.platform != "win32"

@@ -35,12 +35,14 @@ class AutoScheduler:
     Args:
         max_t: the end of training, in units of `time_attr`.
         grace_period, reduction_factor: of the chosen scheduler; None: its own default.
+        can_pause: whether trials are run by the experiment, which can end and start them; not in a study.
     """
 
     max_t: float
     time_attr: str = "training_iteration"
     grace_period: float | None = None
     reduction_factor: float | None = None
+    can_pause: bool = True
 
     def choose(
         self, space: Space, objective: Objective | None, *, has_searcher: bool, **search_arguments: Any
@@ -65,6 +67,8 @@ class AutoScheduler:
             return Chosen(AsyncHyperBandScheduler(**arguments), "a bound on a metric is no part of the curves' model")
         if has_searcher:
             return Chosen(AsyncHyperBandScheduler(**arguments), "the configs come from the searcher that you named")
+        if not self.can_pause:
+            return Chosen(AsyncHyperBandScheduler(**arguments), "whoever trains these trials pauses none")
         if (why := why_random(space, objective)) is not None:
             return Chosen(AsyncHyperBandScheduler(**arguments), why)
         reason = "one model of configs and learning curves decides on both; it pauses trials that save checkpoints"

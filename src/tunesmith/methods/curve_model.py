@@ -96,6 +96,10 @@ class CurveModel:
         at = np.array(places, np.intp)
         self._process.condition(at, np.ones(len(at)))
 
+    def count_on_new(self, row: Array) -> None:
+        """The same of a config that starts now."""
+        self._process.condition(self._process.add(self._warp(row[None])), np.ones(1))
+
     def final(self, rows: Array) -> tuple[Array, Array]:
         """Mean and sd of the final loss of new trials of these rows; shape (n,) each."""
         return self._process.predict(self._warp(rows))

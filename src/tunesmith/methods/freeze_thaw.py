@@ -305,6 +305,8 @@ class _Desk:
         """Note a new config."""
         row = self._cube.encode(suggestion.config)
         self._proposed = np.concatenate([self._proposed, row[None]])
+        if self._model is not None:
+            self._model.count_on_new(row)
         self.n_new += 1
         self._n_answers += 1
         return replace(suggestion, max_t=max_t)

@@ -89,6 +89,15 @@ class CurveProcess:
         is_same = trial[:, None] == other_trial[None, :]
         return np.asarray(np.where(is_same, self._s3 * _matern_of_times(tau, other_tau, self._lr), 0.0))
 
+    def add(self, rows: Array) -> Indices:
+        """Take in trials that have no observation yet; their places."""
+        new = Features(self._cube, rows)
+        first = len(self._features.codes)
+        self._features.numbers = np.concatenate([self._features.numbers, new.numbers])
+        self._features.codes = np.concatenate([self._features.codes, new.codes])
+        self._shrunk.clear()
+        return np.arange(first, first + len(rows))
+
     def mean_at_observations(self) -> Array:
         """What the process makes of the observations that it was given; shape (n,)."""
         return np.asarray(self._y - self._noise * self._weights)

@@ -25,9 +25,24 @@ class StudyExperiment(Experiment):
     nothing to do is no end of it, as somebody may ask again.
     """
 
-    def __init__(self, spec: ExperimentSpec, *, space: Space, scheduler: Scheduler, stopper: Stopper) -> None:
+    def __init__(
+        self,
+        spec: ExperimentSpec,
+        *,
+        space: Space,
+        scheduler: Scheduler,
+        stopper: Stopper,
+        curves_by: str | None = None,
+    ) -> None:
+        """Args: curves_by: of the searcher, see Searcher."""
         super().__init__(
-            spec, space=space, objective=spec.objective, scheduler=scheduler, stopper=stopper, begins_trials=False
+            spec,
+            space=space,
+            objective=spec.objective,
+            scheduler=scheduler,
+            stopper=stopper,
+            begins_trials=False,
+            curves_by=curves_by,
         )
 
     def replay(self, records: Iterable[Record]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tunesmith.errors import ConfigError
-from tunesmith.protocols import Exhausted, History, Proposal, Searcher, Wait
+from tunesmith.protocols import Curve, Exhausted, History, Proposal, Searcher, Wait
 from tunesmith.trial import Trial, TrialStatus
 
 if TYPE_CHECKING:
@@ -34,12 +34,22 @@ class ConcurrencyLimiter:
             raise ConfigError(f"searcher is {searcher!r}. Give a searcher, such as GPSearch().")
         if isinstance(max_concurrent, bool) or not isinstance(max_concurrent, int) or max_concurrent < 1:
             raise ConfigError(f"max_concurrent is {max_concurrent!r}. Give a whole number of 1 or more.")
+        if getattr(searcher, "thaws", False):
+            raise ConfigError(
+                f"{type(searcher).__name__} says itself which trials go on. "
+                "Give it as scheduler=, and max_concurrent_trials= to the run."
+            )
         self._searcher, self._max, self._is_batch = searcher, max_concurrent, bool(batch)
 
     @property
     def uses_results(self) -> bool:
         """Whether the wrapped searcher does."""
         return self._searcher.uses_results
+
+    @property
+    def curves_by(self) -> str | None:
+        """What the wrapped searcher asks for."""
+        return getattr(self._searcher, "curves_by", None)
 
     def suggest(self, history: History, rng: np.random.Generator, n: int) -> Sequence[Proposal] | Exhausted | Wait:
         """See Searcher."""
@@ -54,7 +64,12 @@ class ConcurrencyLimiter:
             return Wait(f"{n_open} trials are open; the next batch of {self._max} begins when all are over")
         if n_begun:
             closed = len(trials) - n_begun
-            history = replace(history, trials=trials[:closed] + tuple(map(_without_result, trials[closed:])))
+            none = Curve([], [], [], 0)
+            history = replace(
+                history,
+                trials=trials[:closed] + tuple(map(_without_result, trials[closed:])),
+                curves=tuple(curve if i < closed else none for i, curve in enumerate(history.curves)),
+            )
         return self._searcher.suggest(history, rng, min(n, self._max - n_begun))
 
 

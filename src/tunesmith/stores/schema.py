@@ -76,7 +76,7 @@ CREATE TABLE trial_states (
   reason TEXT,
   error TEXT,
   proposed_by TEXT,
-  max_t INTEGER,
+  max_t REAL,
   n_reports INTEGER NOT NULL,
   step INTEGER NOT NULL,
   metrics TEXT,
