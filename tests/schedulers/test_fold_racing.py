@@ -107,14 +107,17 @@ def test_two_folds_worse_by_more_than_the_spread_are_enough():
     answers = play(floor_with(), 1, [loss + 0.75 for loss in BEST])
     assert [answer.verdict for answer in answers] == [CONTINUE, STOP]
     assert answers[-1].words() == (
-        "loss is worse than that of trial 0 by 0.75 or more on each of 2 folds, more than 1 times the standard "
-        "deviation of its 5 folds, 0.707107"
+        "loss is worse than that of trial 0 on all of 2 folds, by 0.75 or more, above 0.707107, the standard deviation "
+        "of its 5 folds"
     )
 
 
 def test_one_fold_must_be_worse_by_three_spreads():
     assert play(floor_with(), 1, [1.0 + 2.1])[-1].verdict is CONTINUE
-    assert play(floor_with(), 1, [1.0 + 2.2])[-1].verdict is STOP
+    assert play(floor_with(), 1, [1.0 + 2.2])[-1].words() == (
+        "loss is worse than that of trial 0 by 2.2 on fold 0, above 3 times 0.707107, the standard deviation of its 5 "
+        "folds"
+    )
 
 
 def test_a_best_trial_of_two_folds_has_no_spread_to_go_by():

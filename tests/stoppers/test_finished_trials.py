@@ -38,12 +38,33 @@ def finish(stopper, trial, values, *, status=TrialStatus.COMPLETED, seconds=0.0,
     return stopper.should_end()
 
 
+def finish_folds(stopper, trial, values, *, status=TrialStatus.COMPLETED):
+    """A trial with these values of folds 0, 1, ..."""
+    stopper.observe(StartAttempt(trial, 1, PLACEMENT))
+    for fold, value in enumerate(values):
+        report = make_report(trial, fold + 1, time_total_s=fold + 1.0, loss=value, fold=fold)
+        assert hand_over(stopper, report) == Decision()
+    stopper.observe(ConcludeAttempt(trial, 1, status))
+    return stopper.should_end()
+
+
 def bound(stopper, objective=LOSS):
     bind_stopper(stopper, objective)
     return stopper
 
 
 # ---------------------------------------------------------------- no improvement
+
+
+def test_of_a_cross_validation_the_mean_over_all_folds_is_the_best_and_not_a_lucky_fold():
+    stopper = bound(NoImprovement(2))
+    assert finish_folds(stopper, 0, [0.0, 8.0]) is None  # mean 4
+    assert finish_folds(stopper, 1, [1.0], status=TrialStatus.STOPPED) is None
+    assert finish_folds(stopper, 2, [3.0, 3.0]) is None  # an improvement
+    assert finish_folds(stopper, 3, [1.0, math.nan]) is None
+    assert finish_folds(stopper, 4, [3.0, 4.0]) == (
+        "no improvement: the best, loss 3, has not improved for 2 finished trials"
+    )
 
 
 def test_it_ends_when_so_many_trials_finished_after_the_one_with_the_best():

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
 from tunesmith.errors import ConfigError
 from tunesmith.events import CONTINUE, ConcludeAttempt, Decision, Record, StartAttempt, TrialReported
 from tunesmith.stoppers.arguments import positive, whole
-from tunesmith.trial import Objective, Trial, TrialStatus, metric_value, parse_objective
+from tunesmith.trial import Objective, Trial, TrialStatus, fold_of, mean_over_folds, metric_value, parse_objective
 
 _FINISHED = (TrialStatus.COMPLETED, TrialStatus.STOPPED)
 _OVER = (*_FINISHED, TrialStatus.FAILED, TrialStatus.INVALID)  #: and not INTERRUPTED, which goes on with the experiment
@@ -24,7 +24,8 @@ class _OnFinishedTrials:
     """Follows the objective of open trials and is told of each that finishes. Ends no single trial.
 
     A trial is finished when it is COMPLETED or STOPPED; failures say nothing about how good a result can be. NaN and
-    infinities are no values. What a restarted trial reported before its restart stays among its values.
+    infinities are no values. What a restarted trial reported before its restart stays among its values. A trial that
+    reports folds is worth the mean over them, and can be the best when it is finished, over no fewer than others.
     """
 
     def __init__(self, *, metric: str | None, mode: str | None) -> None:
@@ -34,6 +35,9 @@ class _OnFinishedTrials:
         self._open: dict[int, float] = {}
         #: Training time of those trials, from the records.
         self._time_s: dict[int, float] = {}
+        #: Of each open trial that reports folds: fold -> loss, where that is finite.
+        self._folds: dict[int, dict[int, float]] = {}
+        self._n_folds = 0  #: the most that a finished trial has
         self._best = math.inf  #: of all trials, as a loss
         self._why: str | None = None  #: why the experiment should end
 
@@ -55,7 +59,10 @@ class _OnFinishedTrials:
         elif isinstance(record, ConcludeAttempt) and record.status in _OVER:
             loss = self._open.pop(record.trial, math.inf)
             time_s = self._time_s.pop(record.trial, 0.0)
+            folds = self._folds.pop(record.trial, None)
             if record.status in _FINISHED:
+                if folds is not None:
+                    loss = self._over_folds(record.trial, folds)
                 self._on_finished(record.trial, loss, time_s)
 
     def decide(self, trial: Trial, report: TrialReported) -> Decision:
@@ -73,12 +80,28 @@ class _OnFinishedTrials:
 
     def _on_report(self, report: TrialReported) -> None:
         self._time_s[report.trial] = report.time_total_s
-        loss = self._loss(report)
+        loss, fold = self._loss(report), fold_of(report.metrics)
+        if fold is not None:
+            self._folds.setdefault(report.trial, {}).update({fold: loss} if loss < math.inf else {})
+        if report.trial in self._folds:
+            return
         if loss < self._open.get(report.trial, math.inf):
             self._open[report.trial] = loss
         if loss < self._best:
             self._best = loss
             self._on_best(report.trial, loss)
+
+    def _over_folds(self, trial: int, folds: Mapping[int, float]) -> float:
+        """What a trial that finishes is worth; it may be the best."""
+        mean = mean_over_folds(list(folds.values())) if folds else None
+        if mean is None:
+            return math.inf
+        if len(folds) > self._n_folds:  # what was the best over fewer is so no more
+            self._n_folds, self._best = len(folds), math.inf
+        if len(folds) == self._n_folds and mean < self._best:
+            self._best = mean
+            self._on_best(trial, mean)
+        return mean
 
     def _loss(self, report: TrialReported) -> float:
         if self._objective is None:
