@@ -208,7 +208,7 @@ def test_a_checkpoint_of_the_attempt_itself_puts_nothing_off():
         ({"max_t": True}, "max_t is True."),
         ({"max_t": 9, "grace_period": 10}, r"grace_period is 10. Give a number up to max_t \(9\)."),
         ({"max_t": 9, "grace_period": 0}, "grace_period is 0."),
-        ({"max_t": 9, "reduction_factor": 1}, "reduction_factor is 1. Give a number above 1."),
+        ({"max_t": 9, "reduction_factor": 1}, "reduction_factor is 1. Give 1.1 or more."),
         ({"max_t": 9, "time_attr": 3}, "time_attr is 3. Give the name of a reported value."),
         ({"max_t": 9, "n_initial": 0}, "n_initial is 0."),
     ],

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 _N_SD = 1.8  #: of the optimism, as in GPSearch
 _FIRST_SHARE = 16  #: the first stop by default is max_t divided by this: cheap, and beyond the first steep fall
+_LEAST_FACTOR = 1.1  #: of the stops: each costs a fresh process
 _N_AROUND = 8
 _N_MAX_CONFIGS = 300  #: that the model sees: a decision stays below a twentieth of a second
 _BELIEF_STRENGTH = 10.0  #: of the user's priors, divided by the number of configs seen
@@ -120,8 +121,8 @@ class FreezeThaw(FirstConfigs):
         grace = _positive("grace_period", grace_period)
         if grace > top:
             raise ConfigError(f"grace_period is {grace:g}. Give a number up to max_t ({top:g}).")
-        if _positive("reduction_factor", reduction_factor) <= 1.0:
-            raise ConfigError(f"reduction_factor is {reduction_factor:g}. Give a number above 1.")
+        if _positive("reduction_factor", reduction_factor) < _LEAST_FACTOR:
+            raise ConfigError(f"reduction_factor is {reduction_factor:g}. Give {_LEAST_FACTOR} or more.")
         self._time_attr, self._metric, self._mode = time_attr, metric, mode
         self._ladder = Ladder(max_t=top, grace_period=grace, factor=float(reduction_factor))
         self._fits = CurveFits()
