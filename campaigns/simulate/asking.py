@@ -95,7 +95,11 @@ class AskingBooks:
             return self._plan.n_ahead, self._plan.n_ahead
         if not self._costs_s or not self._totals_s:
             return 0, 0
-        shares = [median_low(self._costs_s[-9:]) / fmean(self._totals_s) * (1.0 + sign * _EPS) for sign in (-1, 1)]
+        cost_s, mean_s = median_low(self._costs_s[-9:]), fmean(self._totals_s)
+        if mean_s == 0.0:  # trials that were over in no time at all
+            n = n_slots if cost_s > 0.0 else 0
+            return n, n
+        shares = [cost_s / mean_s * (1.0 + sign * _EPS) for sign in (-1, 1)]
         low, high = (min(n_slots, math.ceil(n_slots * share)) if share > 0.02 else 0 for share in shares)
         return low, high
 
@@ -106,6 +110,9 @@ class AskingBooks:
         pending = [row.not_before for row in rows if row.status is TrialStatus.PENDING]
         ready, surely_ready = (sum(at <= now + slack_s for at in pending) for slack_s in (SLACK_S, -SLACK_S))
         n_left = self._plan.n_trials - len(rows)
+        if self._plan.thaws:
+            n_left += sum(row.status is TrialStatus.PAUSED and not row.is_wanted for row in rows)
+            ready, surely_ready = (n + sum(row.is_wanted for row in rows) for n in (ready, surely_ready))
         low, high = self.n_ahead(free + len(placements))
         n_idle, n_low = (min(free + ahead - ready, n_left) for ahead in (0, low))
         n_idle_at_most, n_high = (min(free + ahead - surely_ready, n_left) for ahead in (0, high))
@@ -116,6 +123,8 @@ class AskingBooks:
     def check_request(self, record: Suggest, missing: tuple[int, int, int]) -> None:
         """The searcher is asked for what is missing."""
         _, low, high = missing
+        if self._plan.thaws and record.n == 0:  # only trials that run are to be judged
+            low, high = 0, 0
         text = f"{record}, missing are {low} to {high}"
         require(low <= record.n <= high, "other configs asked for than are missing", text)
 

@@ -14,10 +14,10 @@ from campaigns.simulate.faults import Violation, require
 from campaigns.simulate.plan import Plan
 from campaigns.simulate.rows import Row
 from campaigns.simulate.stores import Backend, SqliteBackend
-from campaigns.simulate.witness import Witness
+from campaigns.simulate.witness import Witness, is_without_effect
 from tunesmith.events import ConfigsSuggested, EndReason, Suggest, Suggestion, TrialReported
 from tunesmith.experiment import Experiment
-from tunesmith.protocols import Exhausted, History, Wait
+from tunesmith.protocols import Exhausted, Proposal, Wait
 from tunesmith.rng import generator
 from tunesmith.schedulers import ASHAScheduler
 from tunesmith.searchers import RandomSearch
@@ -27,7 +27,7 @@ from tunesmith.trial import Trial, TrialStatus
 
 def new_experiment(plan: Plan) -> Experiment:
     """The state machine, as each driver makes it."""
-    scheduler = plan.make_scheduler()
+    scheduler, searcher = plan.make_scheduler(), plan.make_searcher()
     return Experiment(
         plan.spec,
         space=plan.space,
@@ -35,6 +35,8 @@ def new_experiment(plan: Plan) -> Experiment:
         scheduler=scheduler,
         stopper=plan.make_stopper(),
         n_ahead=plan.n_ahead,
+        curves_by=getattr(searcher, "curves_by", None),
+        thaws=plan.thaws,
     )
 
 
@@ -106,14 +108,15 @@ def _check_idle_slots(witness: Witness) -> None:
     """No slot is free while a trial could start, and the searcher is asked while configs are missing."""
     plan, now = witness.plan, witness.handled_at
     answer = witness.last_answer
-    is_answered = answer is not None and (answer.is_exhausted or not answer.suggestions)
-    is_asked = witness.request is not None or len(witness.rows) == plan.n_trials
+    is_answered = answer is not None and (answer.is_exhausted or is_without_effect(answer))
+    is_asked = witness.request is not None or not witness.has_room
     if plan.n_ahead is None and witness.ending is None and not is_asked and not is_answered:
         n_missing = witness.n_missing()[1]
         require(n_missing < 1, "too few configs are held ready", f"{n_missing} are missing")
     if witness.ending is not None or witness.is_tripped or plan.scheduler == "synchronous" or not _has_room(witness):
         return
     ready = [i for i, row in enumerate(witness.rows) if row.status is TrialStatus.PENDING and row.not_before <= now]
+    ready += [i for i, row in enumerate(witness.rows) if row.is_wanted]
     require(not ready, "a slot idles", f"trials {ready} could start")
     require(is_asked or is_answered, "a slot idles", "and the searcher is not asked")
 
@@ -133,6 +136,10 @@ def _check_rungs(scheduler: ASHAScheduler) -> None:
 # ---------------------------------------------------------------- replays
 
 
+#: Of schedulers: caches, and objects that only hold arguments.
+_NO_FACTS = ("_bracket_shares", "_cache", "_fits", "_ladder", "_plain", "points")
+
+
 def facts(experiment: Experiment) -> dict[str, Any]:
     """All that the fold and the deciders know, comparable: NaN equals NaN."""
     state = dict(vars(experiment.state))
@@ -141,7 +148,8 @@ def facts(experiment: Experiment) -> dict[str, Any]:
     for name in ("changed", "spec", "objective"):
         state.pop(name)
     state["pool"] = _rounded(pool)
-    state["scheduler"] = {k: v for k, v in vars(experiment.scheduler).items() if not k.startswith("_bracket_shares")}
+    state["scheduler"] = {k: v for k, v in vars(experiment.scheduler).items() if not k.startswith(_NO_FACTS)}
+    state["curves"] = [curve.points() for curve in experiment.history().curves]
     state["scheduler lines"] = list(experiment.scheduler.describe())
     state["stopper"] = sorted(vars(experiment.stopper).items())
     return {name: repr(sorted(value) if isinstance(value, set) else value) for name, value in state.items()}
@@ -189,20 +197,26 @@ def _check_projection(replayed: Experiment, backend: Backend) -> None:
 
 
 def _check_suggestions(plan: Plan, request: Suggest, answer: ConfigsSuggested, replayed: Experiment) -> None:
-    """The answer is what a new searcher says for the history of that moment, with a stream of its own."""
-    trials = tuple(replayed.state.trials)
-    history = History(space=plan.space, objective=replayed.objective, seed=plan.seed, trials=trials)
-    found: Sequence[Suggestion] | Exhausted | Wait | None = None
+    """The answer is what a new searcher says for the history of that moment, with a stream of its own.
+
+    Of trials that are to go on or to end, less what could not be any more when the answer came.
+    """
+    history = replayed.history()
+    trials = history.trials
+    found: Sequence[Proposal] | Exhausted | Wait | None = None
     if request.instead_of is None:
         with suppress(ArithmeticError):
             found = plan.make_searcher().suggest(history, generator(plan.seed, "suggest", len(trials)), request.n)
     if found is None:
         found = RandomSearch().suggest(history, generator(plan.seed, "fallback", len(trials)), request.n)
-    configs = [] if isinstance(found, Exhausted | Wait) else [suggestion.config for suggestion in found]
+    proposals = [] if isinstance(found, Exhausted | Wait) else found
+    configs = [one.config for one in proposals if isinstance(one, Suggestion)][: plan.n_trials - len(trials)]
     given = [suggestion.config for suggestion in answer.suggestions]
     is_equal = given == configs and answer.is_exhausted == isinstance(found, Exhausted)
-    text = f"request {request.request} was answered {given}, the searcher says {found}"
+    text = f"request {request.request} was answered {answer}, the searcher says {found}"
     require(is_equal, "another suggestion than the searcher's", text)
+    is_told = all(one in proposals for one in (*answer.thaws, *answer.stops))
+    require(is_told, "other trials go on or end than the searcher says", text)
 
 
 # ---------------------------------------------------------------- the end

@@ -60,9 +60,22 @@ class Oracle:
         if plan.scheduler == "synchronous":
             is_rung = report.step % (plan.grace_period + 1) == 0 and report.checkpoint is not None
             return Verdict.PAUSE if is_rung else Verdict.CONTINUE
+        if plan.thaws:
+            row = self._rows[report.trial]
+            target = max(row.max_t, self._next_level(row.start_step))
+            return Verdict.PAUSE if report.step >= target and report.checkpoint is not None else Verdict.CONTINUE
         if plan.scheduler == "copying":
             return Verdict.CONTINUE if self.donor(report) is None else Verdict.CLONE
         return self._asha(report)
+
+    def _next_level(self, step: int) -> float:
+        """To where a trial is trained that starts at this step; the last level lies well below the end."""
+        plan, level = self._plan, float(self._plan.grace_period)
+        while level <= step:
+            level *= plan.reduction_factor
+        is_first = level == plan.grace_period
+        is_level = level < plan.max_t and (is_first or level * math.sqrt(plan.reduction_factor) <= plan.max_t)
+        return level if is_level else float(plan.max_t)
 
     def donor(self, report: TrialReported) -> int | None:
         """Whom the trial copies after this report, where trials copy each other."""

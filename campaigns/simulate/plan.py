@@ -12,6 +12,7 @@ from typing import Any
 
 from campaigns.simulate.schedulers import Copying, Synchronous
 from campaigns.simulate.searchers import Flaky, Patient, Perturb
+from tunesmith.methods import FreezeThaw
 from tunesmith.protocols import Scheduler, Searcher, Stopper
 from tunesmith.resources import Node, Resources
 from tunesmith.schedulers import ASHAScheduler, FIFOScheduler
@@ -110,12 +111,19 @@ class Plan:
         )
 
     @property
+    def thaws(self) -> bool:
+        """Whether the searcher says which paused trials go on."""
+        return self.searcher == "freeze_thaw"
+
+    @property
     def nodes(self) -> tuple[Node, ...]:
         """What there is to run on."""
         return _NODES[self.n_nodes]
 
     def make_searcher(self) -> Searcher:
         """A new one, as each driver makes it."""
+        if self.thaws:
+            return self._make_freeze_thaw()
         makers = {"random": RandomSearch, "perturb": Perturb, "flaky": Flaky, "grid": GridSearch}
         return Patient(2) if self.searcher == "patient" else makers[self.searcher]()
 
@@ -123,6 +131,8 @@ class Plan:
         """A new one, as each driver makes it."""
         if self.scheduler == "fifo":
             return FIFOScheduler()
+        if self.thaws:
+            return self._make_freeze_thaw()
         if self.scheduler == "synchronous":
             return Synchronous(every=self.grace_period + 1, max_t=self.max_t, n_at_once=min(4, self.n_trials))
         if self.scheduler == "copying":
@@ -133,6 +143,11 @@ class Plan:
             reduction_factor=self.reduction_factor,
             brackets=self.n_brackets,
             first_arrivals="rank" if self.scheduler == "rank" else "pass",
+        )
+
+    def _make_freeze_thaw(self) -> FreezeThaw:
+        return FreezeThaw(
+            max_t=self.max_t, grace_period=self.grace_period, reduction_factor=self.reduction_factor, n_initial=3
         )
 
     @property
@@ -175,6 +190,8 @@ def draw_plan(seed: int) -> Plan:
     if space_kind == "continuous" and Random(f"clones {seed}").random() < 0.2:
         scheduler = "copying"
     searcher = rng.choice(_SEARCHERS[space_kind])
+    if space_kind != "grid" and Random(f"thaws {seed}").random() < 0.05:
+        scheduler = searcher = "freeze_thaw"
     n_steps = rng.randint(3, 9)
     return Plan(
         seed=seed,

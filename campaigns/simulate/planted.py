@@ -66,6 +66,7 @@ class Bug(Enum):
     DEADLINE_NEVER = "a deadline never fired"
     STOP_WRONG_TRIAL = "stopping the wrong trial"
     COUNTER_RESTARTS = "a counter that restarts at a resume"
+    THAW_UNASKED = "thawing before the searcher is asked"
 
 
 @contextmanager
@@ -337,4 +338,5 @@ _PATCHES: dict[Bug, Callable[[], list[Patch]]] = {
     Bug.DEADLINE_NEVER: lambda: [(Experiment, "next_deadline", lambda self: math.inf)],
     Bug.STOP_WRONG_TRIAL: _stop_wrong_trial,
     Bug.COUNTER_RESTARTS: _counter_restarts,
+    Bug.THAW_UNASKED: lambda: [(Experiment, "_waits_in_vain", lambda self: not self.state.running)],
 }

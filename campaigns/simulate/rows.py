@@ -41,6 +41,9 @@ class Row:
     n_clones: int = 0  #: so often it was told to be one
     last_value: float | None = None  #: of the last report, superseded or not
     may_lend: bool = False  #: it has saved a checkpoint since it last was a clone
+    max_t: float = 0.0  #: to where the searcher wants it trained
+    is_wanted: bool = False  #: a paused one, by a searcher that says which go on
+    given_up: str | None = None  #: why that searcher wants it to end
     started_from: str | None = None
     told: Verdict | None = None  #: the answer that ends the running attempt
     is_told_by_stop: bool = False  #: that answer has no other reason than the command to end

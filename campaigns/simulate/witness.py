@@ -34,7 +34,9 @@ from tunesmith.events import (
     SessionStarted,
     StartAttempt,
     StopAttempt,
+    StopPaused,
     Suggest,
+    Thaw,
     TrialReported,
     Verdict,
 )
@@ -42,6 +44,11 @@ from tunesmith.trial import TrialStatus
 
 #: The commands that somebody acts on; the others are said by being recorded.
 _CARRIED_OUT = (Suggest, StartAttempt, AnswerReport, StopAttempt, DeleteCheckpoint)
+
+
+def is_without_effect(answer: ConfigsSuggested) -> bool:
+    """Whether the searcher had nothing to say."""
+    return not (answer.suggestions or answer.thaws or answer.stops)
 
 
 class Witness:
@@ -162,7 +169,7 @@ class Witness:
         self.gone_nodes.clear()
         self.asking.begin_session()
         for index, row in enumerate(self.rows):
-            row.not_before = -math.inf
+            row.not_before, row.is_wanted = -math.inf, False
             row.forgive_losses()
             if row.status is TrialStatus.INTERRUPTED:
                 self._set(index, TrialStatus.PENDING)
@@ -174,9 +181,18 @@ class Witness:
                 else:
                     row.is_left_over, row.placement = True, None
 
+    @property
+    def has_room(self) -> bool:
+        """Whether anything is left that the searcher could be asked for."""
+        is_open = any(row.status is TrialStatus.PAUSED and not row.is_wanted for row in self.rows)
+        return len(self.rows) < self.plan.n_trials or (self.plan.thaws and is_open)
+
     def _suggest(self, record: Suggest) -> None:
-        n_left = self.plan.n_trials - len(self.rows)
-        require(1 <= record.n <= n_left, "too many configs asked for", f"{record}, {n_left} to go")
+        n_left, least = self.plan.n_trials - len(self.rows), 1
+        if self.plan.thaws:
+            n_left += sum(row.status is TrialStatus.PAUSED for row in self.rows)
+            least = 0
+        require(least <= record.n <= n_left, "too many configs asked for", f"{record}, {n_left} to go")
         missing = self.n_missing()
         if record.instead_of is None:
             require(self.request is None, "two requests to the searcher at a time", f"{record}")
@@ -197,7 +213,26 @@ class Witness:
         for suggestion in record.suggestions:
             twin = next((i for i, row in enumerate(self.rows) if row.config == suggestion.config), None)
             require(twin is None, "two trials share a config", f"{suggestion.config} is that of trial {twin}")
-            self.rows.append(Row(suggestion.config))
+            self.rows.append(Row(suggestion.config, max_t=suggestion.max_t or 0.0))
+        require(len(self.rows) <= self.plan.n_trials, "more trials than asked for", f"{record}")
+        for thaw in record.thaws:
+            row = self.rows[thaw.trial]
+            self._require_open(row, thaw)
+            row.max_t, row.is_wanted = thaw.max_t or row.max_t, row.status is TrialStatus.PAUSED
+        for stop in record.stops:
+            self._require_open(self.rows[stop.trial], stop)
+            self.rows[stop.trial].given_up = stop.reason
+
+    def _require_open(self, row: Row, proposal: Thaw | StopPaused) -> None:
+        """The searcher may decide about it: it is paused, or runs and has not been told to end."""
+        may_go_on = row.status is TrialStatus.RUNNING and row.status_told() in (
+            None,
+            TrialStatus.INTERRUPTED,
+            TrialStatus.PENDING,
+            TrialStatus.FAILED,
+        )
+        is_open = self.plan.thaws and (row.status is TrialStatus.PAUSED or may_go_on)
+        require(is_open, "a word about a trial that nobody can follow", f"{proposal}, {row}")
 
     # ------------------------------------------------------------ rules: attempts
 
@@ -208,6 +243,12 @@ class Witness:
         require(is_startable, "a start of a trial that cannot start", f"{record}, {row}, {self.ending}")
         require(record.attempt == row.attempt + 1, "attempts are not counted", f"{record} after {row.attempt}")
         require(row.not_before <= self.clock.now() + SLACK_S, "a start before its time", f"{record}, {row}")
+        if self.plan.thaws and row.status is TrialStatus.PAUSED and not row.is_wanted:
+            # A last resort: the searcher has nothing to say, and nothing runs that could change that.
+            is_idle = self.last_answer is not None and is_without_effect(self.last_answer)
+            is_last_resort = is_idle and all(other.status is not TrialStatus.RUNNING for other in self.rows)
+            require(is_last_resort, "a thaw that nobody wanted", f"{record}, {self.last_answer}")
+        row.is_wanted, row.given_up = False, None
         self._make_clone(row, record)
         step, path = row.newest or (0, None)
         is_newest = (record.checkpoint, record.start_step) == (path, step)
@@ -304,7 +345,8 @@ class Witness:
 
     def _expected_status(self, row: Row) -> TrialStatus | None:
         if row.status is TrialStatus.PAUSED:
-            is_by_scheduler = self.ending is None and self.plan.scheduler == "synchronous"
+            is_given_up = self.plan.scheduler == "synchronous" or row.given_up is not None
+            is_by_scheduler = self.ending is None and is_given_up
             return TrialStatus.STOPPED if is_by_scheduler else None
         if row.status is not TrialStatus.RUNNING:
             return None
@@ -388,7 +430,9 @@ class Witness:
         row = self._require_running(record)
         is_silent = row.silent_at(self.plan.spec) <= self.handled_at + SLACK_S
         is_given_up = record.status_after is TrialStatus.FAILED and is_silent and self.ending is None
-        require(self.ending is not None or is_given_up, "a stop without a reason", f"{record}, {row}")
+        is_unwanted = row.given_up is not None and record.reason == row.given_up
+        text = f"{record}, {row}"
+        require(self.ending is not None or is_given_up or is_unwanted, "a stop without a reason", text)
         if row.told is None:
             row.stop = record
         self.n_given_up += is_given_up

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from tunesmith.events import (
     AnswerReport,
     ConcludeAttempt,
@@ -13,6 +15,7 @@ from tunesmith.events import (
 )
 from tunesmith.protocols import Scheduler
 from tunesmith.resources import Placement, Resources
+from tunesmith.testing.simulation import Simulation
 from tunesmith.trial import TrialStatus
 
 from .drive import make_trial
@@ -22,6 +25,18 @@ _AFTER = {
     Verdict.STOP: TrialStatus.STOPPED,
     Verdict.COMPLETE: TrialStatus.COMPLETED,
 }
+
+
+def wasted_starts(found: Simulation) -> list[int]:
+    """Paused trials that were started again only to be stopped at the first report of that attempt."""
+    reports: Counter[tuple[int, int]] = Counter()
+    wasted = []
+    for record in found.log:
+        if isinstance(record, AnswerReport) and record.attempt > 1:
+            reports[record.trial, record.attempt] += 1
+            if record.decision.verdict is Verdict.STOP and reports[record.trial, record.attempt] == 1:
+                wasted.append(record.trial)
+    return wasted
 
 
 class Floor:

@@ -7,17 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunesmith.errors import ConfigError
-from tunesmith.events import ConfigsSuggested, EndReason, StartAttempt, StopPaused, Suggest, Suggestion, Thaw, Verdict
+from tunesmith.events import EndReason, StartAttempt, StopPaused, Thaw, Verdict
 from tunesmith.executors.simulated import SimulatedStep
-from tunesmith.protocols import Hold, StartNew
+from tunesmith.protocols import StartNew
 from tunesmith.schedulers import ASHAPromotionScheduler, ASHAScheduler
+from tunesmith.searchers import ConcurrencyLimiter, RandomSearch
 from tunesmith.space import uniform
 from tunesmith.stores import MemoryStore
 from tunesmith.testing import simulate
 from tunesmith.testing.simulation import Simulation
 from tunesmith.trial import TrialStatus
 
-from .floor import Floor
+from .floor import Floor, wasted_starts
 
 CONTINUE, STOP, COMPLETE, PAUSE = Verdict.CONTINUE, Verdict.STOP, Verdict.COMPLETE, Verdict.PAUSE
 
@@ -71,8 +72,7 @@ def test_the_highest_rung_with_a_promotable_trial_goes_first():
         == "Bracket: Iter 9.000: 0 of 0 wait | Iter 3.000: 2 of 3 wait | Iter 1.000: 6 of 9 wait"
     )
     floor.report(9, 1, loss=0.0)
-    action = floor.scheduler.choose_next(())
-    assert action == StartNew()
+    assert isinstance(floor.scheduler.choose_next(()), StartNew)
 
 
 def test_reasons_are_words_with_numbers():
@@ -127,7 +127,7 @@ def test_what_is_not_finite_counts_as_seen_and_is_never_promoted(bad):
     floor = Floor(make())
     for trial in range(4):
         assert floor.report(trial, 1, loss=bad).verdict is PAUSE
-    assert floor.scheduler.choose_next(()) == StartNew()
+    assert isinstance(floor.scheduler.choose_next(()), StartNew)
     assert floor.report(4, 1, loss=7.0).verdict is CONTINUE  # rank 1 of 5
 
 
@@ -223,58 +223,26 @@ def test_a_trial_paused_by_somebody_else_goes_on_first():
     floor.conclude(7, TrialStatus.PAUSED)
     assert floor.scheduler.choose_next(()) == Thaw(7, "it was paused, but not by a rung")
     floor.start(7, start_step=1)
-    assert floor.scheduler.choose_next(()) == StartNew()
+    assert isinstance(floor.scheduler.choose_next(()), StartNew)
 
 
 # ---------------------------------------------------------------- the end
 
 
-def test_when_no_new_trial_comes_the_stand_in_and_all_that_wait_are_stopped():
-    floor = Floor(make())
-    floor.report(0, 1, loss=1.0)
-    floor.report(1, 1, loss=2.0)
-    assert floor.scheduler.choose_next(()) == StartNew()
-    floor.start(0, start_step=1)  # by the experiment, which has nothing else
-    assert floor.scheduler.choose_next(()) == Hold()
-    decision = floor.report(0, 2, loss=0.5)
-    assert decision.verdict is STOP
-    assert decision.words() == "no new trial will come, and it is rank 1 of 2 at rung 1, of which 0 go on"
-    assert floor.scheduler.choose_next(()) == StopPaused(
-        1, "no new trial will come, and it is rank 2 of 2 at rung 1, of which 0 go on"
-    )
-    floor.conclude(1, TrialStatus.STOPPED)
-    assert floor.scheduler.choose_next(()) == Hold()
-
-
-def test_none_is_stopped_while_a_failed_trial_waits_for_its_retry():
-    floor = Floor(make())
-    floor.report(0, 1, loss=1.0)
-    floor.report(1, 1, loss=2.0)
+def test_if_no_new_trial_comes_those_that_wait_are_stopped_the_worst_of_the_lowest_rung_first():
+    floor = Floor(make(max_t=27))
+    for trial in range(3):
+        floor.report(trial, 1, loss=float(trial))
     floor.start(0, start_step=1)
-    floor.conclude(0, TrialStatus.PENDING)
-    assert floor.scheduler.choose_next(()) == Hold()
-
-
-@pytest.mark.parametrize(
-    "news", [Suggest(2, 1), ConfigsSuggested(2, (Suggestion({}),))], ids=["a request", "a suggestion"]
-)
-def test_news_of_new_trials_take_back_that_none_will_come(news):
-    floor = Floor(make())
-    floor.report(0, 1, loss=1.0)
-    floor.report(1, 1, loss=2.0)
-    floor.start(0, start_step=1)
-    floor.record(news)
-    assert floor.scheduler.choose_next(()) == StartNew()
-    assert floor.report(0, 2, loss=0.5).verdict is CONTINUE
-
-
-def test_a_searcher_that_waits_for_news_is_no_sign_that_no_trial_will_come():
-    floor = Floor(make())
-    floor.report(0, 1, loss=1.0)
-    floor.record(Suggest(1, 1))
-    floor.record(ConfigsSuggested(1, ()))
-    floor.start(0, start_step=1)
-    assert floor.report(0, 2, loss=0.5).verdict is CONTINUE
+    floor.report(0, 3, loss=0.5)
+    for trial, words in (
+        (2, "rank 3 of 3 at rung 1, of which 1 go on"),
+        (1, "rank 2 of 3 at rung 1, of which 1 go on"),
+        (0, "rank 1 of 1 at rung 3, of which 0 go on"),
+    ):
+        action = floor.scheduler.choose_next(())
+        assert action == StartNew(otherwise=StopPaused(trial, f"no new trial will come, and it is {words}"))
+        floor.conclude(trial, TrialStatus.STOPPED)
     assert floor.scheduler.choose_next(()) == StartNew()
 
 
@@ -323,7 +291,7 @@ def test_every_slot_is_used_as_the_papers_algorithm_says(losses, reduction_facto
         nonlocal n_trials
         job, action = oracle.get_job(), scheduler.choose_next(())
         if job is None:
-            assert action == StartNew()
+            assert isinstance(action, StartNew)
             job, n_trials = (n_trials, 0), n_trials + 1
         else:
             assert named(action) == job[0]
@@ -455,6 +423,16 @@ def test_an_experiment_ends_with_every_paused_trial_stopped_for_a_reason(n_worke
     scheduler.check_invariants()
     best = min(found.trials, key=lambda t: t.config["level"])
     assert best.status is TrialStatus.COMPLETED
+    assert wasted_starts(found) == []
+
+
+def test_a_searcher_that_waits_for_paused_trials_gets_room_by_the_end_of_the_worst():
+    scheduler = ASHAPromotionScheduler(max_t=27, reduction_factor=3)
+    searcher, space = ConcurrencyLimiter(RandomSearch(), 2), {"level": uniform(0.0, 1.0)}
+    found = simulate(curve, space=space, searcher=searcher, scheduler=scheduler, n_trials=20)
+    assert len(found.trials) == 20
+    assert all(trial.status.is_over for trial in found.trials)
+    assert wasted_starts(found) == []
 
 
 def test_an_experiment_with_crashes_ends():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunesmith.errors import ConfigError
-from tunesmith.events import EndReason, StartAttempt, Thaw, Verdict
+from tunesmith.events import ConcludeAttempt, ConfigsSuggested, EndReason, StartAttempt, Suggestion, Thaw, Verdict
 from tunesmith.executors.simulated import SimulatedStep
 from tunesmith.protocols import StartNew
 from tunesmith.resources import Placement, Resources
@@ -17,8 +17,9 @@ from tunesmith.testing import simulate
 from tunesmith.testing.simulation import Simulation
 from tunesmith.trial import TrialStatus
 
-from .floor import Floor
+from .floor import Floor, wasted_starts
 
+WORDS = "no new trial is left, and it was paused first"
 CONTINUE, STOP, PAUSE = Verdict.CONTINUE, Verdict.STOP, Verdict.PAUSE
 
 
@@ -157,10 +158,41 @@ def test_paused_trials_wait_for_new_ones_and_then_go_on_in_the_order_of_their_pa
     floor = make_soft_floor()
     for trial in (5, 4, 3):
         assert floor.report(trial, 1, loss=9.0).verdict is PAUSE
-    assert floor.scheduler.choose_next(()) == StartNew()
-    floor.start(3, start_step=1)  # by the experiment, which has nothing else
-    assert floor.scheduler.choose_next(()) == Thaw(5, "no new trial is left, and it was paused first")
-    assert floor.report(3, 2, loss=9.0).verdict is CONTINUE  # it is not judged again
+    assert floor.scheduler.choose_next(()) == StartNew(otherwise=Thaw(5, WORDS))
+    floor.start(5, start_step=1)  # no new one came
+    assert floor.scheduler.choose_next(()) == Thaw(4, WORDS)
+    assert floor.report(5, 2, loss=9.0).verdict is CONTINUE  # it is not judged again
+
+
+@pytest.mark.parametrize("status", [TrialStatus.PENDING, TrialStatus.INTERRUPTED])
+def test_while_one_that_went_on_is_not_over_the_others_follow_at_once(status):
+    floor = make_soft_floor()
+    for trial in (5, 4):
+        floor.report(trial, 1, loss=9.0)
+    floor.start(5, start_step=1)
+    floor.conclude(5, status)
+    assert floor.scheduler.choose_next(()) == Thaw(4, WORDS)
+    floor.start(5, start_step=1)
+    floor.conclude(5, TrialStatus.COMPLETED)
+    assert floor.scheduler.choose_next(()) == StartNew(otherwise=Thaw(4, WORDS))
+
+
+def test_new_trials_come_before_those_that_wait_though_others_went_on():
+    floor = make_soft_floor()
+    for trial in (5, 4):
+        floor.report(trial, 1, loss=9.0)
+    floor.start(5, start_step=1)
+    floor.record(ConfigsSuggested(2, (Suggestion({}),)))
+    assert floor.scheduler.choose_next(()) == StartNew(otherwise=Thaw(4, WORDS))
+
+
+def test_a_trial_that_the_searcher_thaws_is_no_sign_that_no_new_one_comes():
+    floor = make_soft_floor()
+    for trial in (5, 4):
+        floor.report(trial, 1, loss=9.0)
+    floor.record(ConfigsSuggested(2, (), thaws=(Thaw(5, "promising"),)))
+    floor.start(5, start_step=1)
+    assert floor.scheduler.choose_next(()) == StartNew(otherwise=Thaw(4, WORDS))
 
 
 # ---------------------------------------------------------------- properties
@@ -282,6 +314,19 @@ def test_without_hard_stop_every_trial_comes_to_its_end_and_the_poor_ones_last()
     assert len(thaws) > 5
     first_thaw, last_new = starts.index(thaws[0]), max(starts.index(s) for s in starts if s.attempt == 1)
     assert last_new < first_thaw
+    assert wasted_starts(found) == []
+    assert most_at_once(found.log[found.log.index(thaws[0]) :]) == 4, "those that were paused go on one by one"
+
+
+def most_at_once(records):
+    running, most = set(), 0
+    for record in records:
+        if isinstance(record, StartAttempt):
+            running.add(record.trial)
+        elif isinstance(record, ConcludeAttempt):
+            running.discard(record.trial)
+        most = max(most, len(running))
+    return most
 
 
 def test_an_experiment_with_crashes_ends():

@@ -14,7 +14,7 @@ from tunesmith.testing import simulate
 from tunesmith.testing.simulation import Simulation
 from tunesmith.trial import TrialStatus
 
-from .floor import Floor
+from .floor import Floor, wasted_starts
 from .test_asha_promotion import MOVES, AskedOften, repr_of, script_of
 
 PAUSE, CONTINUE = Verdict.PAUSE, Verdict.CONTINUE
@@ -207,6 +207,7 @@ def run(script, kind=PASHAScheduler, **arguments):
     scheduler.check_invariants()
     assert found.experiment.state.ending.why is EndReason.FINISHED
     assert all(trial.status.is_over for trial in found.trials)
+    assert wasted_starts(found) == []
     return found
 
 

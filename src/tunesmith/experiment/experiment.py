@@ -434,8 +434,7 @@ class Experiment:
                     return Start(new, action.resources)
                 if not state.paused or not self._waits_in_vain():
                     return None
-                oldest = Thaw(min(state.paused), "no new trial will come")
-                action = oldest if action.otherwise is None else action.otherwise
+                action = action.otherwise or Thaw(state.paused[0], "no new trial will come")
             if isinstance(action, Hold):
                 return None
             if isinstance(action, Thaw):

@@ -18,11 +18,10 @@ from tunesmith.events import (
     TrialReported,
     Verdict,
 )
-from tunesmith.protocols import Hold, NextAction, StartNew
+from tunesmith.protocols import NextAction, StartNew
 from tunesmith.schedulers.arguments import check_names, time_of, value_of
 from tunesmith.schedulers.asha import AsyncHyperBandScheduler
 from tunesmith.schedulers.ladder import Place, make_ladder, whole
-from tunesmith.schedulers.newcomers import Newcomers
 from tunesmith.schedulers.promotion_rung import Promotion, PromotionRung, Standing
 from tunesmith.trial import Objective, Trial, TrialStatus
 
@@ -56,7 +55,7 @@ class ASHAPromotionScheduler:
     A trial that has saved no checkpoint when it reaches a rung cannot pause: it is judged there by the stopping variant
     (AsyncHyperBandScheduler with its default rule) and trains on or is stopped; `describe()` counts such arrivals.
 
-    When no new trial will come and none is promotable, the trials that are left paused are stopped.
+    When no new trial will come, none runs and none is promotable, the trials that are left paused are stopped.
 
     Ray Tune has no such scheduler. Unlike the paper's: ties and the checkpoint rules as above; every trial that is
     paused elsewhere than at a rung goes on first.
@@ -98,12 +97,16 @@ class ASHAPromotionScheduler:
         #: Trials that are paused, but not for a rung that they have not passed yet; in the order of their pauses.
         self._paused_elsewhere: dict[int, None] = {}
         self._savers: set[int] = set()  #: trials that have saved a checkpoint
-        self._running: set[int] = set()  #: those too that will start again after a failure
-        self._newcomers = Newcomers()
+        self._running: set[int] = set()
         self._objective: Objective | None = None
         self._n_arrivals = 0
         self._n_promoted = 0
         self._n_unpaused = 0  #: arrivals of trials that could not pause
+
+    @property
+    def full_training(self) -> tuple[str, float]:
+        """What training is counted in, and where it ends; see Scheduler."""
+        return self._time_attr, self._max_t
 
     def bind(self, objective: Objective | None) -> Objective | None:
         """Take the experiment's objective unless this scheduler was given its own; return the one it will use."""
@@ -124,11 +127,9 @@ class ASHAPromotionScheduler:
         elif isinstance(record, CheckpointSaved):
             self._savers.add(record.trial)
         elif isinstance(record, StartAttempt):
-            self._note_start(record)
+            self._note_start(record.trial)
         elif isinstance(record, ConcludeAttempt):
             self._note_conclusion(record)
-        else:
-            self._newcomers.observe(record)
         self._stopping.observe(record)
 
     def _note_report(self, report: TrialReported) -> None:
@@ -144,20 +145,16 @@ class ASHAPromotionScheduler:
         self._standings[report.trial] = standing
         self._rung(place).add(standing)
 
-    def _note_start(self, command: StartAttempt) -> None:
-        trial = command.trial
-        is_paused = trial in self._waiting or trial in self._paused_elsewhere
-        self._newcomers.observe(command, is_unasked=is_paused and self._next_thaw() != trial)
+    def _note_start(self, trial: int) -> None:
         self._running.add(trial)
         if trial in self._waiting:
-            self._n_promoted += self._newcomers.stand_in != trial
+            self._n_promoted += 1
             self._passed[trial] = self._ladder.highest[trial]
         self._leave(trial)
 
     def _note_conclusion(self, command: ConcludeAttempt) -> None:
         trial = command.trial
-        if command.status is not TrialStatus.PENDING:
-            self._running.discard(trial)
+        self._running.discard(trial)
         self._leave(trial)
         if command.status is not TrialStatus.PAUSED:
             return
@@ -183,7 +180,7 @@ class ASHAPromotionScheduler:
             return self._stopping.decide(trial, report)
         arrival = self._arrival(report)
         if arrival is None:
-            if not (self._is_due(report.trial) or self._newcomers.stand_in == report.trial):
+            if not self._is_due(report.trial):
                 return CONTINUE
             place, standing = self._place_of(report.trial), self._standings[report.trial]
         elif report.checkpoint is None and report.trial not in self._savers:
@@ -197,12 +194,9 @@ class ASHAPromotionScheduler:
     def _judge(self, report: TrialReported, place: Place, standing: Standing) -> Decision:
         """Of a trial that has reached a rung and may not simply pass it."""
         own, numbers = self._place_words(place, standing)
-        is_open = place.rung > self._passed.get(report.trial, -1)
-        promotion = self._promotion((place, standing)) if is_open else None
+        promotion = self._promotion((place, standing))
         if promotion is not None and promotion.trial == report.trial:
             return Decision(Verdict.CONTINUE, _PROMOTED, numbers)
-        if self._newcomers.stand_in == report.trial:
-            return Decision(Verdict.STOP, _NO_NEWCOMERS, numbers)
         if report.checkpoint is None:
             return CONTINUE
         if promotion is not None and own.rank <= own.n_kept:
@@ -210,20 +204,19 @@ class ASHAPromotionScheduler:
         return Decision(Verdict.PAUSE, _PAUSED, numbers)
 
     def choose_next(self, paused: Sequence[Trial]) -> NextAction:
-        """The best promotable trial of the highest rung, else a new one; see the class for when none will come."""
+        """The best promotable trial of the highest rung, else a new one, else the worst of the lowest ends."""
         if self._paused_elsewhere:
             return Thaw(next(iter(self._paused_elsewhere)), "it was paused, but not by a rung")
         promotion = self._promotion()
         if promotion is not None:
             words = "rank {rank} of {n_seen} at rung {level}, of which {n_kept} go on".format(**promotion._asdict())
             return Thaw(promotion.trial, words)
-        if not self._newcomers.are_over:
-            return StartNew()
         if self._running or not self._waiting:
-            return Hold()
+            return StartNew()
         place = next(place for place in reversed(self._places) if self._rung(place).paused)
         standing = self._rung(place).paused[-1]
-        return StopPaused(standing.trial, _NO_NEWCOMERS.format(**self._place_words(place, standing)[1]))
+        words = _NO_NEWCOMERS.format(**self._place_words(place, standing)[1])
+        return StartNew(otherwise=StopPaused(standing.trial, words))
 
     def describe(self) -> Sequence[str]:
         """Of each bracket's rungs how many were seen and wait there, the highest first."""
@@ -264,11 +257,6 @@ class ASHAPromotionScheduler:
     def _promotes(self, place: Place) -> bool:
         """Whether any trial may go on from this rung."""
         return True
-
-    def _next_thaw(self) -> int | None:
-        """The trial that `choose_next` names, if it names one to go on."""
-        promotion = None if self._paused_elsewhere else self._promotion()
-        return next(iter(self._paused_elsewhere), None) if promotion is None else promotion.trial
 
     def _place_words(self, place: Place, standing: Standing) -> tuple[Promotion, dict[str, float | int | str]]:
         """How a trial stands at a rung, seen there or just arriving; also as the numbers of a decision."""

@@ -161,9 +161,8 @@ class HyperBandScheduler:
 
     A trial that reaches a rung is paused there until all of the rung are in; then the best are thawed, before anything
     new starts, and the others stopped. Failed and stopped trials count as in, and as the worst. Where the experiment
-    has no further trial for a bracket, its first rung is decided as soon as nothing else runs: one trial of it is
-    started then without having been chosen, and ends at its next report if it is not among the best. At least one
-    trial of a rung goes on.
+    has no further trial for a bracket, its first rung is decided as soon as nothing else runs. At least one trial of a
+    rung goes on.
 
     Trials can only pause where they save checkpoints: at the first report with one from the rung on. Others train on,
     count as in with their value at the rung, and are stopped or let on at the first report after it is decided. With
@@ -217,6 +216,11 @@ class HyperBandScheduler:
         self._late: set[int] = set()  #: trials that trained on past a rung for want of a checkpoint
         self._n_ignored = 0  #: reports without a metric or a time that could be used
 
+    @property
+    def full_training(self) -> tuple[str, float]:
+        """What training is counted in, and where it ends; see Scheduler."""
+        return self._time_attr, self._max_t
+
     def bind(self, objective: Objective | None) -> Objective | None:
         """Take the experiment's objective unless this scheduler was given its own; return the one it will use."""
         self._objective = bound_objective(type(self).__name__, objective, metric=self._metric, mode=self._mode)
@@ -254,7 +258,7 @@ class HyperBandScheduler:
             self._bracket_of[trial] = self._brackets[-1]
             self._brackets[-1].join(trial)
         elif trial in self._paused and bracket.is_waiting(trial):
-            # The experiment starts a trial that nobody chose only if no new one will come: nobody else joins.
+            # That is what `choose_next` names for the case that no new trial comes: nobody else joins.
             bracket.close()
         self._paused.discard(trial)
 
@@ -313,10 +317,24 @@ class HyperBandScheduler:
             if not bracket.is_waiting(trial.index):
                 ready.append((bracket.number, numbers.get("rank", 0), trial.index))
         if not ready:
-            return StartNew()
+            return StartNew(otherwise=self._without_newcomers(paused))
         index = min(ready)[2]
         numbers = self._bracket_of[index].ranks.get(index, {})
         return Thaw(index, _RANK.format(**numbers) if numbers else "its rung is still ahead")
+
+    def _without_newcomers(self, paused: Sequence[Trial]) -> Thaw | StopPaused | None:
+        """Of those that wait in the open bracket, the best as if nobody else joined; the worst, if none is kept."""
+        if self._running or not paused or not self._has_room():
+            return None
+        closed = self._brackets[-1].copy()
+        closed.close()
+        waiting = [trial.index for trial in paused if trial.index in closed.ranks]
+        waiting.sort(key=lambda index: (index in closed.lost, closed.ranks[index]["rank"]))
+        if not waiting:
+            return None
+        is_any_kept = waiting[0] not in closed.lost
+        index = waiting[0 if is_any_kept else -1]
+        return (Thaw if is_any_kept else StopPaused)(index, _RANK.format(**closed.ranks[index]))
 
     def describe(self) -> Sequence[str]:
         """A line of counts as Ray Tune has it, and one for each bracket that is not over."""

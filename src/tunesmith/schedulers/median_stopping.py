@@ -10,6 +10,7 @@ from tunesmith.events import (
     CONTINUE,
     AnswerReport,
     ConcludeAttempt,
+    ConfigsSuggested,
     Decision,
     Record,
     StartAttempt,
@@ -20,7 +21,6 @@ from tunesmith.events import (
 from tunesmith.protocols import NextAction, StartNew
 from tunesmith.schedulers.arguments import bound_objective, check_names, number, time_of, value_of
 from tunesmith.schedulers.fifo import first_come
-from tunesmith.schedulers.newcomers import Newcomers
 from tunesmith.schedulers.running_means import RunningMeans
 from tunesmith.trial import Objective, Trial, TrialStatus
 
@@ -81,7 +81,8 @@ class MedianStoppingRule:
         #: Trials that were paused here once, and may go on to their end.
         self._set_aside: set[int] = set()
         self._paused: dict[int, None] = {}  #: in the order of their pauses
-        self._newcomers = Newcomers()
+        #: Trials that went on because no new one came, and are not over: until new ones come, others follow at once.
+        self._gone_on: set[int] = set()
         self._objective: Objective | None = None
         self._n_stopped = 0
         self._n_ignored = 0  #: reports without a metric or a time that could be used
@@ -101,15 +102,24 @@ class MedianStoppingRule:
             if is_own and self._verdict is Verdict.PAUSE:
                 self._set_aside.add(record.trial)
         elif isinstance(record, ConcludeAttempt):
-            self._paused.pop(record.trial, None)
-            if record.status is TrialStatus.PAUSED:
-                self._paused[record.trial] = None
+            self._note_conclusion(record)
         elif isinstance(record, StartAttempt):
             self._means.rewind(record.trial, record.start_step)
-            self._newcomers.observe(record, is_unasked=record.trial in self._paused)
-            self._paused.pop(record.trial, None)
-        else:
-            self._newcomers.observe(record)
+            if record.trial in self._paused:
+                del self._paused[record.trial]
+                self._gone_on.add(record.trial)
+        elif isinstance(record, ConfigsSuggested):
+            if record.suggestions:
+                self._gone_on.clear()
+            for thaw in record.thaws:  # the searcher's choice, which says nothing about new trials
+                self._paused.pop(thaw.trial, None)
+
+    def _note_conclusion(self, record: ConcludeAttempt) -> None:
+        self._paused.pop(record.trial, None)
+        if record.status is TrialStatus.PAUSED:
+            self._paused[record.trial] = None
+        elif record.status.is_over and record.status is not TrialStatus.INTERRUPTED:
+            self._gone_on.discard(record.trial)
 
     def _note_report(self, report: TrialReported) -> None:
         assert self._objective is not None
@@ -148,9 +158,8 @@ class MedianStoppingRule:
         """A new trial; the first that was paused where none will come, or where trials are not paused by this rule."""
         if not self._paused:
             return first_come(paused)
-        if self._verdict is Verdict.STOP or self._newcomers.are_over:
-            return Thaw(next(iter(self._paused)), "no new trial is left, and it was paused first")
-        return StartNew()
+        first = Thaw(next(iter(self._paused)), "no new trial is left, and it was paused first")
+        return first if self._verdict is Verdict.STOP or self._gone_on else StartNew(otherwise=first)
 
     def describe(self) -> Sequence[str]:
         """One line as Ray Tune words it, and what was left out."""
