@@ -64,6 +64,14 @@ def test_high_screen_has_titles_and_a_table_of_failures():
 # ---------------------------------------------------------------- what it says
 
 
+def test_a_method_that_is_searcher_and_scheduler_is_named_once():
+    both = view(trial(0), searcher_name="FreezeThaw", scheduler_name="FreezeThaw")
+    apart = view(trial(0), searcher_name="AutoSearch", scheduler_name="FIFOScheduler")
+    words = [line_of(screen(seen, height=40), "method").split(maxsplit=1)[1] for seen in (both, apart)]
+    assert words[0] == "FreezeThaw"
+    assert words[1].startswith("AutoSearch ") and words[1].endswith(" FIFOScheduler")
+
+
 def test_title_names_experiment_state_and_time():
     assert screen(view(name="e1"))[0] == "e1 · RUNNING · 1 min 15 s"
     assert screen(view(name="e1", end_status=EndReason.FINISHED))[0] == "e1 · FINISHED · 1 min 15 s"

@@ -109,7 +109,7 @@ def _head(view: ProgressView, choices: Choices, width: int, height: int) -> list
     if resources:
         lines.append(_field("resources", resources, width))
     lines += _best_lines(view, choices, width, n_config_lines=4 if is_tall else 1)
-    methods = DOT.join(clean(name) for name in (view.searcher_name, view.scheduler_name) if name)
+    methods = DOT.join(clean(name) for name in dict.fromkeys((view.searcher_name, view.scheduler_name)) if name)
     if methods and is_tall:
         lines.append(_field("method", methods, width))
     for line in view.scheduler_lines[: 6 if is_tall else 1]:
