@@ -6,7 +6,7 @@ from tunesmith.searchers import SEARCHERS, create_searcher
 
 @pytest.mark.parametrize("name", sorted(SEARCHERS))
 def test_every_name_makes_its_searcher(name):
-    assert type(create_searcher(name)).__name__ == SEARCHERS[name]
+    assert type(create_searcher(name)) is SEARCHERS[name]
 
 
 def test_unknown_keywords_are_named():

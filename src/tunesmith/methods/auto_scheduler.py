@@ -8,12 +8,12 @@ from typing import Any
 from tunesmith.errors import ConfigError
 from tunesmith.methods.freeze_thaw import FreezeThaw
 from tunesmith.protocols import Scheduler
+from tunesmith.registry import made_by_name
 from tunesmith.schedulers import (
     SCHEDULERS,
     AsyncHyperBandScheduler,
     FIFOScheduler,
     MultiObjectiveASHA,
-    made_by_name,
 )
 from tunesmith.searchers.auto_search import why_random
 from tunesmith.space import Space
@@ -90,4 +90,4 @@ def create_scheduler(name: str, **kwargs: Any) -> Any:
             f"scheduler={name!r} needs to know how far a full training goes. "
             f"Give scheduler=tune.create_scheduler({name!r}, max_t=50)."
         )
-    return made_by_name(name, {**SCHEDULERS, **METHODS}, kwargs)
+    return made_by_name("scheduler", name, {**SCHEDULERS, **METHODS}, kwargs)

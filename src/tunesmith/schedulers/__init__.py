@@ -1,14 +1,14 @@
-"""Schedulers: they judge each report, and say what a free slot is used for."""
+"""Schedulers: they judge each report, and say what a free slot is used for.
+
+A new one is a file here, its import and its line in `SCHEDULERS`.
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
-from tunesmith.errors import ConfigError
 from tunesmith.protocols import Scheduler
+from tunesmith.registry import made_by_name
 from tunesmith.schedulers.asha import ASHAScheduler, AsyncHyperBandScheduler
 from tunesmith.schedulers.asha_promotion import ASHAPromotionScheduler
 from tunesmith.schedulers.bohb import HyperBandForBOHB
@@ -43,7 +43,6 @@ __all__ = [
     "PopulationBasedTrainingReplay",
     "ResourceChangingScheduler",
     "create_scheduler",
-    "made_by_name",
 ]
 
 #: What `scheduler="..."` may say, in Ray Tune's words.
@@ -73,21 +72,4 @@ def create_scheduler(name: str, **kwargs: Any) -> Scheduler:
 
     Raises: ConfigError for an unknown name or keyword (Ray Tune drops unknown keywords without a word).
     """
-    made: Scheduler = made_by_name(name, SCHEDULERS, kwargs)
-    return made
-
-
-def made_by_name(name: str, makers: Mapping[str, Callable[..., Any]], kwargs: Mapping[str, Any]) -> Any:
-    """What the maker of this name makes of these keywords. Raises: ConfigError for an unknown name or keyword."""
-    if name not in makers:
-        close = get_close_matches(str(name), makers, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"There is no scheduler {name!r}. Give one of {', '.join(sorted(makers))}.{hint}")
-    made = makers[name]
-    known = list(inspect.signature(made).parameters)
-    unknown = sorted(set(kwargs) - set(known))
-    if unknown:
-        raise ConfigError(
-            f"The scheduler {name!r} does not know {', '.join(unknown)}. It takes {', '.join(known) or 'no arguments'}."
-        )
-    return made(**kwargs)
+    return made_by_name("scheduler", name, SCHEDULERS, kwargs)
