@@ -407,3 +407,18 @@ class PausesTheFirst(KnowsWhatRuns):
         if paused and not self._running:
             return Thaw(paused[0].index, "now")
         return StartNew()
+
+
+# ---------------------------------------------------------------- folds
+
+
+def folds(config):
+    """The second config is lucky on its last fold, and the third on the only one that it comes to."""
+    scores = {0: [0.5, 0.5, 0.5], 1: [0.9, 0.9, 0.1], 2: [0.2]}[config["kind"]]
+    return [(1.0, {"loss": score, "fold": fold}) for fold, score in enumerate(scores)]
+
+
+def test_the_best_is_the_best_mean_over_the_most_folds():
+    found = simulate(folds, space={"kind": tune.grid_search([0, 1, 2])}, num_samples=1)
+    assert (found.best.config, found.best.value, found.best.step) == ({"kind": 0}, 0.5, 3)
+    assert found.best.at_s == 3.0

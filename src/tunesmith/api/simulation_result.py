@@ -73,10 +73,12 @@ class SimulationResult:
     def best(self) -> SimulatedBest:
         """The best finite value at any step of any trial; the first of equals.
 
+        Where trials report folds it is the best mean of those with the most folds.
+
         Raises: TuneError where no trial reported one.
         """
-        best: SimulatedBest | None = None
-        for report, value in self._values:
+        best = self._best_over_folds()
+        for report, value in self._values if best is None else ():
             if best is None or self.objective.mode.is_better(value, best.value):
                 config = self.trials[report.trial].config
                 best = SimulatedBest(config, value, report.step, report.trial, report.at)
@@ -102,6 +104,21 @@ class SimulationResult:
             if value is not None and (not found or self.objective.mode.is_better(value, found[-1].value)):
                 found.append(Progress(record.at, n_steps, value))
         return found
+
+    def _best_over_folds(self) -> SimulatedBest | None:
+        n_folds = max((len(trial.folds) for trial in self.trials), default=0)
+        if n_folds == 0:
+            return None
+        mode, best = self.objective.mode, None
+        for trial in self.trials:
+            mean, step, at = trial.best_value, trial.best_step, trial.reported_at
+            if len(trial.folds) < n_folds or mean is None or step is None or at is None:
+                continue
+            if not self._is_feasible(trial):
+                continue
+            if best is None or mode.is_better(mean, best.value):
+                best = SimulatedBest(trial.config, mean, step, trial.index, at)
+        return best
 
     @property
     def end(self) -> EndExperiment:
@@ -211,13 +228,17 @@ class SimulationResult:
     def _value(self, report: TrialReported) -> float | None:
         """The finite objective of a report that keeps all constraints, else None."""
         value = metric_value(report.metrics, report.step, report.time_total_s, self.objective.metric)
-        if value is None or not math.isfinite(value):
+        if value is None or not math.isfinite(value) or not self._is_feasible(report):
             return None
-        for bound in self.objective.constraints:
-            found = metric_value(report.metrics, report.step, report.time_total_s, bound.metric)
-            if found is None or not bound.excess(found) <= 0:
-                return None
         return value
+
+    def _is_feasible(self, found: TrialReported | Trial) -> bool:
+        """Whether a report, or the last one of a trial, keeps all constraints."""
+        for bound in self.objective.constraints:
+            value = metric_value(found.metrics or {}, found.step, found.time_total_s, bound.metric)
+            if value is None or not bound.excess(value) <= 0:
+                return False
+        return True
 
 
 def _busy(log: Sequence[Record], start_s: float) -> list[tuple[float, float]]:
