@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from tunesmith.models.cube import Cube
 from tunesmith.models.observations import ObservationReader, Observations
 from tunesmith.models.sobol import sobol_points
 from tunesmith.models.success import SuccessModel
-from tunesmith.protocols import History
+from tunesmith.protocols import Exhausted, History
 from tunesmith.rng import generator
 from tunesmith.searchers.earlier_runs import EarlierRuns, portfolio
 from tunesmith.searchers.given_points import GivenPoints, completed_config
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+#: A row, shape (d,), and the reason for it.
+Found = tuple["Array", str]
 _N_TRIED = 64  #: quasi-random rows that are looked at for one that is allowed and new
 _N_LAST_TRIES = 10_000  #: drawn at random before a space is taken to be exhausted
 
@@ -79,6 +81,36 @@ class FirstConfigs:
     def n_initial(self) -> int | None:
         """Configs to begin with before the model is asked; None: by the number of leaves."""
         return self._n_initial
+
+    def configs(
+        self, history: History, rng: np.random.Generator, n: int, *, model: Callable[[Task], Found | None], seed: int
+    ) -> Sequence[Suggestion] | Exhausted:
+        """What is given, else what the model finds, else an even spread, for the next `n` trials.
+
+        Args:
+            model: a row and the reason for a task; None where it is not to be asked yet, or finds nothing new.
+            seed: of the even spread.
+        """
+        cache = self.prepared(history)
+        cube, observations = cache.cube, cache.read(history)
+        proposed = np.empty((0, cube.d))
+        found: list[Suggestion] = []
+        for index in range(len(history.trials), len(history.trials) + n):
+            suggestion = self.given(history, cache, index)
+            if suggestion is None:
+                fixed = cube.grid_columns(index % history.space.n_grid) if history.space.n_grid > 1 else {}
+                task = Task(cube, observations, proposed, index, fixed)
+                answer = model(task) or self.spread(task, cache.beliefs, seed) or anything_new(task, rng)
+                if answer is not None:
+                    suggestion = Suggestion(cube.config(answer[0], index=index), reason=answer[1])
+                elif fixed or cube.n_points is None:  # a grid asks for one; of `sample_from` only some draws are known
+                    config = history.space.sample(history.seed, index)
+                    suggestion = Suggestion(config, reason="drawn at random: nothing new was found")
+                else:
+                    break
+            proposed = np.concatenate([proposed, cube.encode(suggestion.config)[None]])
+            found.append(suggestion)
+        return found or Exhausted(exhausted_words(history))
 
     def prepared(self, history: History) -> Prepared:
         """Cube and reader for the history's space; what was encoded before stays."""

@@ -15,7 +15,7 @@ from tunesmith.models.cube import Cube
 from tunesmith.models.observations import Observations
 from tunesmith.models.threads import one_blas_thread
 from tunesmith.protocols import Exhausted, History, Wait
-from tunesmith.searchers.first_configs import FirstConfigs, Task, anything_new, exhausted_words, initial_size
+from tunesmith.searchers.first_configs import FirstConfigs, Found, Task, initial_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,31 +60,17 @@ class ModelSearch(FirstConfigs, ABC):
 
     def _suggest(self, history: History, rng: np.random.Generator, n: int) -> Sequence[Suggestion] | Exhausted | Wait:
         cache = self.prepared(history)
-        cube, observations = cache.cube, cache.read(history)
-        proposed = np.empty((0, cube.d))
         proposer: Proposer | None = None
-        found: list[Suggestion] = []
-        for index in range(len(history.trials), len(history.trials) + n):
-            suggestion = self.given(history, cache, index)
-            if suggestion is None:
-                fixed = cube.grid_columns(index % history.space.n_grid) if history.space.n_grid > 1 else {}
-                task = Task(cube, observations, proposed, index, fixed)
-                answer = None
-                if self._is_modelled(task):
-                    if proposer is None:
-                        proposer = self.fit(Knowledge(cube, observations, cache.beliefs, cache.earlier), rng)
-                    answer = proposer.propose(task, rng)
-                answer = answer or self.spread(task, cache.beliefs, history.seed) or anything_new(task, rng)
-                if answer is not None:
-                    suggestion = Suggestion(cube.config(answer[0], index=index), reason=answer[1])
-                elif fixed or cube.n_points is None:  # a grid asks for one; of `sample_from` only some draws are known
-                    config = history.space.sample(history.seed, index)
-                    suggestion = Suggestion(config, reason="drawn at random: nothing new was found")
-                else:
-                    break
-            proposed = np.concatenate([proposed, cube.encode(suggestion.config)[None]])
-            found.append(suggestion)
-        return found or Exhausted(exhausted_words(history))
+
+        def model(task: Task) -> Found | None:
+            nonlocal proposer
+            if not self._is_modelled(task):
+                return None
+            if proposer is None:
+                proposer = self.fit(Knowledge(cache.cube, task.observations, cache.beliefs, cache.earlier), rng)
+            return proposer.propose(task, rng)
+
+        return self.configs(history, rng, n, model=model, seed=history.seed)
 
     def _is_modelled(self, task: Task) -> bool:
         """Whether there are results enough for a model."""
