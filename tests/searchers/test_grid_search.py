@@ -93,3 +93,19 @@ def test_points_that_break_a_constraint_are_passed_over():
 def test_a_grid_that_no_constraint_lets_through_is_exhausted_at_once():
     space = Space({"a": randint(0, 3)}, [lambda config: config["a"] > 5])
     assert suggest(GridSearch(), space, 2) == Exhausted("all 0 points of the grid were proposed")
+
+
+def test_points_of_a_large_grid_are_found_though_all_its_neighbours_break_a_constraint():
+    leaves = {**{f"p{i}": uniform(0, 1) for i in range(8)}, "a": uniform(0, 1), "b": uniform(0, 1)}
+    space = Space(leaves, [lambda config: config["a"] < config["b"]])
+    found = suggest(GridSearch(), space, 40)
+    assert len(found) == 40
+    assert all(one.config["a"] < one.config["b"] for one in found)
+    assert len({tuple(one.config.values()) for one in found}) == 40
+
+
+def test_a_large_grid_with_a_constraint_is_gone_through_once():
+    space = Space({"a": randint(0, 20), "b": randint(0, 20), "c": randint(0, 7)}, [lambda config: config["a"] == 3])
+    found = suggest(GridSearch(), space, 1_000)
+    assert {(one.config["b"], one.config["c"]) for one in found} == {(b, c) for b in range(20) for c in range(7)}
+    assert len(found) == 140

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-_MAX_PASSED = 10_000  #: points in a row that break a constraint before the rest is given up
+_MAX_PASSED = 2_000  #: points in a row that break a constraint before the rest is given up
 
 
 class GridSearch:
@@ -25,7 +26,8 @@ class GridSearch:
     `max_values` values gives all of them; any other gives the middles of `n_points` equally likely cells. What
     `sample_from` returns is no axis: it is called for each point, with the values of the point.
 
-    Points that break a constraint of the space are passed over.
+    Points that break a constraint of the space are passed over. Such a grid of more than 2,000 points is gone through
+    in leaps, since its neighbours mostly break the same one.
 
     Args:
         n_points: cells for each domain that is too large to go through; 1 or more.
@@ -46,20 +48,22 @@ class GridSearch:
         axes = self._axes(history.space.leaves)
         n_total, first = _count(axes), len(history.trials)
         found: list[Suggestion] = []
-        index, place = 0, 0
+        index = n_looked_at = 0
         if not history.space.has_constraints:
-            index = place = min(first, n_total)
+            index = n_looked_at = min(first, n_total)
+        stride = _stride(n_total) if history.space.has_constraints else 1
         n_passed = 0
-        while place < n_total and len(found) < n:
+        while n_looked_at < n_total and len(found) < n:
+            place = n_looked_at * stride % n_total
             config = _config(history, axes, place=place, index=index)
-            place += 1
+            n_looked_at += 1
             n_passed = 0 if config is not None else n_passed + 1
             if n_passed == _MAX_PASSED:
-                return found or Exhausted(f"no point from {place - n_passed + 1} to {place} meets the constraints")
+                return found or Exhausted(f"of {n_passed} points of the grid in a row none meets the constraints")
             if config is None:
                 continue
             if index >= first:
-                found.append(Suggestion(config, reason=f"grid point {place} of {n_total}"))
+                found.append(Suggestion(config, reason=f"grid point {place + 1} of {n_total}"))
             index += 1
         return found or Exhausted(f"all {index} points of the grid were proposed")
 
@@ -121,6 +125,16 @@ class _Axis:
                 return {self.path: value, **_point(axes, i)}
             i -= _count(axes)
         raise IndexError(i)
+
+
+def _stride(n_total: int) -> int:
+    """From point to point: 1 in a small grid; else so wide that all its axes change, and every point comes once."""
+    if n_total <= _MAX_PASSED:
+        return 1
+    stride = n_total * 618_033_988_749 // 10**12  # the golden ratio spreads any number of points evenly
+    while math.gcd(stride, n_total) != 1:
+        stride += 1
+    return stride
 
 
 def _config(history: History, axes: Sequence[_Axis], *, place: int, index: int) -> dict[str, Any] | None:
