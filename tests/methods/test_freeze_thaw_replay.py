@@ -25,7 +25,7 @@ def test_a_fresh_one_gives_the_answers_of_one_that_has_seen_all_before(saves):
 
 
 def test_a_history_of_more_configs_than_the_model_sees_is_answered_alike_too(monkeypatch):
-    monkeypatch.setattr("tunesmith.methods.freeze_thaw._N_MAX_CONFIGS", 7)
+    monkeypatch.setattr("tunesmith.methods.desk._N_MAX_CONFIGS", 7)
     run = played(script(), n_trials=12)
     for history, state, n, answer in run.asked[::3]:
         assert repr(answered(FreezeThaw(max_t=9), history, state, n)) == repr(answer)
