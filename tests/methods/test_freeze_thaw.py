@@ -209,7 +209,7 @@ def test_a_checkpoint_of_the_attempt_itself_puts_nothing_off():
         ({"max_t": 9, "grace_period": 10}, r"grace_period is 10. Give a number up to max_t \(9\)."),
         ({"max_t": 9, "grace_period": 0}, "grace_period is 0."),
         ({"max_t": 9, "reduction_factor": 1}, "reduction_factor is 1. Give 1.1 or more."),
-        ({"max_t": 9, "time_attr": 3}, "time_attr is 3. Give the name of a reported value."),
+        ({"max_t": 9, "time_attr": 3}, "time_attr is 3. Give the name of a reported value, e.g. 'training_iteration'."),
         ({"max_t": 9, "n_initial": 0}, "n_initial is 0."),
     ],
 )
@@ -228,7 +228,7 @@ def test_the_first_stop_is_a_sixteenth_of_the_way_and_one_step_at_least(max_t, f
 def test_the_metric_is_named_in_one_place():
     assert FreezeThaw(metric="loss", mode="min", max_t=9).bind(None) == LOSS
     assert FreezeThaw(max_t=9).bind(LOSS) == LOSS
-    with pytest.raises(ConfigError, match="both name a metric"):
+    with pytest.raises(ConfigError, match="Give both in one of the two places only"):
         FreezeThaw(metric="loss", mode="min", max_t=9).bind(LOSS)
     with pytest.raises(ConfigError, match="no metric to compare trials by"):
         FreezeThaw(max_t=9).bind(None)

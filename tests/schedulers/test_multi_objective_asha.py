@@ -2,6 +2,7 @@ import copy
 import itertools
 import math
 import random
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -40,24 +41,24 @@ def verdicts_at_rung_1(points, **arguments) -> list[Verdict]:
 
 def test_the_best_front_goes_on_as_far_as_the_share_reaches():
     points = [(5, 5), (6, 6), (1, 9), (9, 1), (7, 7), (4, 4)]
-    # 1 of 2: dominated by the first. 1 of 3: in the first front with (5, 5), and its seed. 2 of 4: the far end of the
-    # net. 2 of 5: dominated. 3 of 6: the middle one of the front of three.
-    assert verdicts_at_rung_1(points) == [STOP, STOP, CONTINUE, CONTINUE, STOP, CONTINUE]
+    # 1 of 1. 1 of 2: dominated by the first. 1 of 3: in the first front with (5, 5), and its seed. 2 of 4: the far end
+    # of the net. 2 of 5: dominated. 3 of 6: the middle one of the front of three.
+    assert verdicts_at_rung_1(points) == [CONTINUE, STOP, CONTINUE, CONTINUE, STOP, CONTINUE]
 
 
 def test_within_the_front_that_is_cut_those_go_on_that_spread_over_it():
-    # Of 4, one goes on: the seed of the net, lowest in the first loss; all four are in one front.
-    assert verdicts_at_rung_1([(1, 9), (2, 8), (9, 1), (5, 5)], reduction_factor=4) == [STOP] * 4
-    assert verdicts_at_rung_1([(2, 8), (9, 1), (5, 5), (1, 9)], reduction_factor=4) == [STOP, STOP, STOP, CONTINUE]
+    # Of up to 4, one goes on: the seed of the net, lowest in the first loss; all four are in one front.
+    assert verdicts_at_rung_1([(1, 9), (2, 8), (9, 1), (5, 5)], reduction_factor=4) == [CONTINUE, STOP, STOP, STOP]
+    assert verdicts_at_rung_1([(2, 8), (9, 1), (5, 5), (1, 9)], reduction_factor=4) == [CONTINUE, STOP, STOP, CONTINUE]
 
 
 def test_equal_results_share_the_better_rank():
-    assert verdicts_at_rung_1([(1, 1)] * 4) == [STOP, CONTINUE, CONTINUE, CONTINUE]
+    assert verdicts_at_rung_1([(1, 1)] * 4) == [CONTINUE] * 4
 
 
 def test_modes_turn_the_comparison_round():
     objective = Objective(("loss", "size"), (Mode.MIN, Mode.MAX))
-    assert verdicts_at_rung_1([(1, 1), (2, 0), (1, 2)], objective=objective) == [STOP, STOP, CONTINUE]
+    assert verdicts_at_rung_1([(1, 1), (2, 0), (1, 2)], objective=objective) == [CONTINUE, STOP, CONTINUE]
 
 
 def test_a_trial_is_completed_at_max_t_even_where_a_metric_is_missing():
@@ -68,18 +69,19 @@ def test_reasons_name_all_values_in_the_users_sign():
     scheduler = make(Objective(("loss", "acc{}"), (Mode.MIN, Mode.MAX)))
     words = [
         hand_over(scheduler, make_report(trial, 1, loss=loss, **{"acc{}": acc}))[0].words()
-        for trial, (loss, acc) in enumerate([(1.0, 0.9), (2.0, 0.8), (math.nan, 0.5)])
+        for trial, (loss, acc) in enumerate([(1.0, 0.9), (2.0, 0.95), (3.0, 0.8), (math.nan, 0.5)])
     ]
     assert words == [
-        "rank 1 of 1 at rung 1, 0 kept: loss 1, acc{} 0.9",
-        "1 of 2 at rung 1 kept, and so many or more are in better fronts: loss 2, acc{} 0.8",
+        None,
+        "rank 2 of 2 at rung 1, 1 kept: loss 2, acc{} 0.95",
+        "1 of 3 at rung 1 kept, and so many or more are in better fronts: loss 3, acc{} 0.8",
         "not finite at rung 1, where others are: loss nan, acc{} 0.5",
     ]
 
 
 @pytest.mark.parametrize("bad", [(math.nan, 1), (1, math.inf), (-math.inf, 0)])
 def test_what_is_not_finite_ranks_last(bad):
-    assert verdicts_at_rung_1([bad, bad, (1, 1), bad, (2, 2)]) == [STOP, CONTINUE, CONTINUE, STOP, CONTINUE]
+    assert verdicts_at_rung_1([bad, bad, (1, 1), bad, (2, 2)]) == [CONTINUE, CONTINUE, CONTINUE, STOP, CONTINUE]
 
 
 def test_reports_that_lack_a_metric_are_ignored_and_counted():
@@ -176,7 +178,7 @@ def histories(draw):
 
 @settings(max_examples=200)
 @given(histories(), st.sampled_from([2, 3, 1.5]), st.sampled_from([1, 2]), st.sampled_from(["min", "max"]))
-def test_with_one_metric_it_decides_as_asha_with_the_rank_rule(reports, reduction_factor, brackets, mode):
+def test_with_one_metric_it_decides_as_asha_by_rank_but_always_keeps_one(reports, reduction_factor, brackets, mode):
     arguments = {
         "metric": "loss",
         "mode": mode,
@@ -188,7 +190,8 @@ def test_with_one_metric_it_decides_as_asha_with_the_rank_rule(reports, reductio
     verdicts = []
     for scheduler in (several, one):
         scheduler.bind(None)
-        decisions, _ = play(scheduler, reports)
+        with patch("tunesmith.schedulers.asha.keep_count", lambda n_seen, factor: max(1, int(n_seen // factor))):
+            decisions, _ = play(scheduler, reports)
         verdicts.append([(trial, step, decision.verdict) for trial, step, decision in decisions])
     assert verdicts[0] == verdicts[1]
 
@@ -225,13 +228,13 @@ def curve(config, first_step):
         yield SimulatedStep(1.0, metrics, saves_checkpoint=True, error="killed" if died else None)
 
 
-def run(store=None, epoch=1):
+def run(store=None, epoch=1, *, n_trials=150, reduction_factor=2):
     return Simulation(
         curve,
         space={"level": uniform(0.0, 1.0)},
-        scheduler=MultiObjectiveASHA(max_t=27, reduction_factor=2),
+        scheduler=MultiObjectiveASHA(max_t=27, reduction_factor=reduction_factor),
         store=store,
-        n_trials=150,
+        n_trials=n_trials,
         objective=BOTH,
         max_failures=2,
     ).run(epoch)
@@ -244,6 +247,11 @@ def test_an_experiment_with_crashes_ends_with_trials_from_all_over_the_front():
     assert min(done) < 0.3 and max(done) > 0.7
     assert sum(t.status is TrialStatus.STOPPED for t in found.trials) > 30
     assert any(t.n_failures for t in found.trials)
+
+
+def test_a_small_experiment_completes_trials_too():
+    found = run(n_trials=12, reduction_factor=4)
+    assert TrialStatus.COMPLETED in {trial.status for trial in found.trials}
 
 
 def test_resumed_in_the_middle_it_ends_and_its_log_replays_to_the_same_state():

@@ -29,10 +29,11 @@ from tunesmith.methods.desk import Desk
 from tunesmith.methods.review import SPOILT, reviewed
 from tunesmith.models.threads import one_blas_thread
 from tunesmith.protocols import Exhausted, History, NextAction, Proposal, StartNew, Wait
+from tunesmith.schedulers.arguments import bound_objective, check_names, positive
 from tunesmith.searchers.auto_search import AutoSearch
 from tunesmith.searchers.earlier_runs import EarlierRuns
 from tunesmith.searchers.first_configs import FirstConfigs, anything_new
-from tunesmith.trial import Objective, Trial, TrialStatus, metric_value, parse_objective
+from tunesmith.trial import Objective, Trial, TrialStatus, metric_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,15 +101,14 @@ class FreezeThaw(FirstConfigs):
         }
         super().__init__(**first)
         self._plain = AutoSearch(**first)
-        if not isinstance(time_attr, str):
-            raise ConfigError(f"time_attr is {time_attr!r}. Give the name of a reported value.")
-        top = _positive("max_t", max_t)
+        check_names(time_attr=time_attr, metric=metric, mode=mode)
+        top = float(positive("max_t", max_t))
         if grace_period is None:
             grace_period = max(1.0, float(round(top / _FIRST_SHARE))) if top > 1.0 else top / _FIRST_SHARE
-        grace = _positive("grace_period", grace_period)
+        grace = float(positive("grace_period", grace_period))
         if grace > top:
             raise ConfigError(f"grace_period is {grace:g}. Give a number up to max_t ({top:g}).")
-        if _positive("reduction_factor", reduction_factor) < _LEAST_FACTOR:
+        if positive("reduction_factor", reduction_factor) < _LEAST_FACTOR:
             raise ConfigError(f"reduction_factor is {reduction_factor:g}. Give {_LEAST_FACTOR} or more.")
         self._time_attr, self._metric, self._mode = time_attr, metric, mode
         self._ladder = Ladder(max_t=top, grace_period=grace, factor=float(reduction_factor))
@@ -127,18 +127,11 @@ class FreezeThaw(FirstConfigs):
 
     def bind(self, objective: Objective | None) -> Objective | None:
         """Take the experiment's objective unless this method was given its own; return the one it will use."""
-        own = (self._metric, self._mode)
-        if objective is not None and own != (None, None):
-            raise ConfigError(
-                "FreezeThaw and the experiment both name a metric. Give metric and mode in one place only."
-            )
-        objective = objective or parse_objective(*own)
-        if objective is None:
-            raise ConfigError("FreezeThaw has no metric to compare trials by. Give metric= and mode='min' or 'max'.")
-        if len(objective.metrics) > 1:
+        found = bound_objective(type(self).__name__, objective, metric=self._metric, mode=self._mode)
+        if found is not None and len(found.metrics) > 1:
             raise ConfigError("FreezeThaw works on one metric. For several use scheduler='mo_asha', or none.")
-        self._objective = objective
-        return objective
+        self._objective = found
+        return found
 
     def observe(self, record: Record) -> None:
         """Counts only: what is known of trials comes with the history."""
@@ -237,9 +230,3 @@ class FreezeThaw(FirstConfigs):
         if isinstance(found, Exhausted | Wait):
             return []
         return [replace(suggestion, max_t=self._ladder.next_after(0.0)) for suggestion in found]
-
-
-def _positive(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise ConfigError(f"{name} is {value!r}. Give a number above 0.")
-    return float(value)

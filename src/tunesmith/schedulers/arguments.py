@@ -30,6 +30,14 @@ def number(name: str, value: object, allowed: str) -> float:
     return value
 
 
+def positive(name: str, value: object) -> float:
+    """The argument as a finite number above 0. Raises: ConfigError if it is none."""
+    found = number(name, value, "above 0")
+    if found <= 0:
+        raise ConfigError(f"{name} is {value!r}. Give a number above 0.")
+    return found
+
+
 def bound_objective(
     kind: str, objective: Objective | None, *, metric: str | None, mode: str | None, needs_one: bool = True
 ) -> Objective | None:

@@ -9,18 +9,15 @@ from typing import NamedTuple
 
 from tunesmith.errors import ConfigError
 from tunesmith.events import CONTINUE, AnswerReport, Decision, Record, TrialReported, Verdict
-from tunesmith.protocols import NextAction
-from tunesmith.schedulers.arguments import bound_objective, check_names, time_of, value_of
-from tunesmith.schedulers.fifo import first_come
 from tunesmith.schedulers.ladder import make_ladder, whole
+from tunesmith.schedulers.metric_scheduler import MetricScheduler
 from tunesmith.schedulers.rung import Rung, keep_count
-from tunesmith.trial import Mode, Objective, Trial
+from tunesmith.trial import Mode, Trial
 
 _RANK = "rank {rank} of {n_seen} at rung {rung}, {n_kept} kept"
 _VALUE = ": {metric} is {value:.6g}"
 _CUTOFF = ", the cutoff {cutoff:.6g}"
 _NOT_A_NUMBER = "rank {rank} of {n_seen} at rung {rung}: {metric} is {value}, and others have a number there"
-_REACHED_MAX_T = "reached max_t"
 
 
 class FirstArrivals(StrEnum):
@@ -39,7 +36,7 @@ class _Arrival(NamedTuple):
     score: float  #: larger is better
 
 
-class AsyncHyperBandScheduler:
+class AsyncHyperBandScheduler(MetricScheduler):
     """Stops a trial at a rung unless it is among the top 1/reduction_factor of those seen there before it.
 
     Rungs lie at grace_period * reduction_factor**k below `max_t`; whoever reaches `max_t` is completed. `ASHAScheduler`
@@ -89,7 +86,7 @@ class AsyncHyperBandScheduler:
         *,
         first_arrivals: str = "pass",
     ) -> None:
-        check_names(time_attr=time_attr, metric=metric, mode=mode)
+        super().__init__(time_attr=time_attr, metric=metric, mode=mode, max_t=max_t)
         if first_arrivals not in ("pass", "rank"):
             raise ConfigError(f"first_arrivals is {first_arrivals!r}. Give 'pass' or 'rank'.")
         self._ladder = make_ladder(
@@ -99,25 +96,12 @@ class AsyncHyperBandScheduler:
             brackets=brackets,
             is_max_t_a_rung=not stop_last_trials,
         )
-        self._time_attr, self._metric, self._mode = time_attr, metric, mode
-        self._max_t, self._reduction_factor = max_t, whole(reduction_factor)
+        self._reduction_factor = whole(reduction_factor)
         self._completes_at_max_t = bool(stop_last_trials)
         self._first_arrivals = FirstArrivals(first_arrivals)
         #: Of each bracket, lowest rung first. A trial is recorded in one bracket only, and at most once at each rung.
         self._brackets = tuple(tuple(map(Rung, levels)) for levels in self._ladder.levels)
-        self._objective: Objective | None = None
         self._n_stopped = 0
-        self._n_ignored = 0  #: reports without a metric or a time that could be used
-
-    @property
-    def full_training(self) -> tuple[str, float]:
-        """What training is counted in, and where it ends; see Scheduler."""
-        return self._time_attr, self._max_t
-
-    def bind(self, objective: Objective | None) -> Objective | None:
-        """Take the experiment's objective unless this scheduler was given its own; return the one it will use."""
-        self._objective = bound_objective(type(self).__name__, objective, metric=self._metric, mode=self._mode)
-        return self._objective
 
     def observe(self, record: Record) -> None:
         """Record each value at the rung it reached, and count what was stopped here."""
@@ -132,15 +116,11 @@ class AsyncHyperBandScheduler:
 
     def decide(self, trial: Trial, report: TrialReported) -> Decision:
         """COMPLETE at `max_t`, STOP below the cutoff of a rung that is reached for the first time, else CONTINUE."""
-        time = self._time(report)
-        if self._completes_at_max_t and time is not None and time >= self._max_t:
-            return Decision(verdict=Verdict.COMPLETE, reason=_REACHED_MAX_T, numbers={"max_t": self._max_t})
+        completion = self._completion(report) if self._completes_at_max_t else None
+        if completion is not None:
+            return completion
         arrival = self._arrival(report)
         return CONTINUE if arrival is None else self._judge(arrival)
-
-    def choose_next(self, paused: Sequence[Trial]) -> NextAction:
-        """A new trial: this scheduler pauses none."""
-        return first_come(paused)
 
     def describe(self) -> Sequence[str]:
         """Lines as Ray Tune words them: cutoffs with the highest rung first, the sign turned where mode is "min"."""
@@ -151,9 +131,7 @@ class AsyncHyperBandScheduler:
                 f"Iter {at:.3f}: {None if cutoff is None else float(format(cutoff, '.5g'))}" for at, cutoff in cutoffs
             )
             lines.append("Bracket: " + " | ".join(words))
-        if self._n_ignored and self._objective is not None:
-            lines.append(f"{self._n_ignored} reports without {self._objective.metric!r} or {self._time_attr!r} ignored")
-        return lines
+        return [*lines, *self._ignored_lines()]
 
     def check_invariants(self) -> None:
         """Assert that every trial's highest rung exists, and that all seen somewhere have one."""
@@ -196,20 +174,14 @@ class AsyncHyperBandScheduler:
     def _arrival(self, report: TrialReported) -> _Arrival | None:
         """Where the report arrives: at the highest rung it crosses, if its trial was not recorded there or above."""
         time, value = self._time(report), self._value(report)
-        if time is None or value is None or (self._completes_at_max_t and time >= self._max_t):
+        if time is None or value is None:
+            return None
+        if self._completes_at_max_t and self._completion(report) is not None:
             return None
         place = self._ladder.arrival(report.trial, time)
         if place is None:
             return None
-        assert self._objective is not None
-        return _Arrival(*place, value=value, score=-self._objective.mode.as_loss(value))
-
-    def _time(self, report: TrialReported) -> float | None:
-        return time_of(report, self._time_attr)
-
-    def _value(self, report: TrialReported) -> float | None:
-        assert self._objective is not None, "bind() comes before anything else"
-        return value_of(report, self._objective)
+        return _Arrival(*place, value=value, score=-self._bound.mode.as_loss(value))
 
 
 #: As the paper calls it.

@@ -19,9 +19,9 @@ from tunesmith.events import (
     Verdict,
 )
 from tunesmith.protocols import NextAction, StartNew
-from tunesmith.schedulers.arguments import check_names, time_of, value_of
 from tunesmith.schedulers.asha import AsyncHyperBandScheduler
 from tunesmith.schedulers.ladder import Place, make_ladder, whole
+from tunesmith.schedulers.metric_scheduler import MetricScheduler
 from tunesmith.schedulers.promotion_rung import Promotion, PromotionRung, Standing
 from tunesmith.trial import Objective, Trial, TrialStatus
 
@@ -32,7 +32,7 @@ _NO_CHECKPOINT = "it has saved no checkpoint, so it cannot pause at rung {rung},
 _NO_NEWCOMERS = "no new trial will come, and it is rank {rank} of {n_seen} at rung {rung}, of which {n_kept} go on"
 
 
-class ASHAPromotionScheduler:
+class ASHAPromotionScheduler(MetricScheduler):
     """Pauses every trial at its rung; a free slot goes to the best promotable trial, or else to a new one.
 
     Promotable is who is paused at a rung and among the top floor(n / reduction_factor) of all n seen there. The highest
@@ -74,7 +74,7 @@ class ASHAPromotionScheduler:
         reduction_factor: float = 4,
         brackets: int = 1,
     ) -> None:
-        check_names(time_attr=time_attr, metric=metric, mode=mode)
+        super().__init__(time_attr=time_attr, metric=metric, mode=mode, max_t=max_t)
         self._ladder = make_ladder(
             grace_period=grace_period, max_t=max_t, reduction_factor=reduction_factor, brackets=brackets
         )
@@ -82,7 +82,7 @@ class ASHAPromotionScheduler:
         self._stopping = AsyncHyperBandScheduler(
             time_attr, metric, mode, max_t, grace_period, reduction_factor, brackets
         )
-        self._time_attr, self._max_t, self._reduction_factor = time_attr, max_t, whole(reduction_factor)
+        self._reduction_factor = whole(reduction_factor)
         self._rungs = tuple(tuple(map(PromotionRung, levels)) for levels in self._ladder.levels)
         #: All places, the highest level first.
         self._places = sorted(
@@ -98,15 +98,9 @@ class ASHAPromotionScheduler:
         self._paused_elsewhere: dict[int, None] = {}
         self._savers: set[int] = set()  #: trials that have saved a checkpoint
         self._running: set[int] = set()
-        self._objective: Objective | None = None
         self._n_arrivals = 0
         self._n_promoted = 0
         self._n_unpaused = 0  #: arrivals of trials that could not pause
-
-    @property
-    def full_training(self) -> tuple[str, float]:
-        """What training is counted in, and where it ends; see Scheduler."""
-        return self._time_attr, self._max_t
 
     def bind(self, objective: Objective | None) -> Objective | None:
         """Take the experiment's objective unless this scheduler was given its own; return the one it will use."""
@@ -175,9 +169,9 @@ class ASHAPromotionScheduler:
 
     def decide(self, trial: Trial, report: TrialReported) -> Decision:
         """COMPLETE at `max_t`; at a rung PAUSE, or CONTINUE if it is promoted at once."""
-        time = time_of(report, self._time_attr)
-        if time is not None and time >= self._max_t:
-            return self._stopping.decide(trial, report)
+        completion = self._completion(report)
+        if completion is not None:
+            return completion
         arrival = self._arrival(report)
         if arrival is None:
             if not self._is_due(report.trial):
@@ -269,14 +263,13 @@ class ASHAPromotionScheduler:
 
     def _arrival(self, report: TrialReported) -> tuple[Place, Standing] | None:
         """Where the report arrives for the first time, and how its trial would stand there."""
-        assert self._objective is not None, "bind() comes before anything else"
-        time, value = time_of(report, self._time_attr), value_of(report, self._objective)
+        time, value = self._time(report), self._value(report)
         if time is None or value is None or time >= self._max_t:
             return None
         place = self._ladder.arrival(report.trial, time)
         if place is None:
             return None
-        loss = self._objective.mode.as_loss(value) if math.isfinite(value) else math.inf
+        loss = self._bound.mode.as_loss(value) if math.isfinite(value) else math.inf
         return place, Standing(loss, self._n_arrivals, report.trial)
 
     def _place_of(self, trial: int) -> Place:

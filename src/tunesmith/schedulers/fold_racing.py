@@ -17,12 +17,11 @@ from tunesmith.events import (
     TrialReported,
     Verdict,
 )
-from tunesmith.protocols import NextAction
-from tunesmith.schedulers.arguments import bound_objective, check_names, number, value_of
-from tunesmith.schedulers.fifo import first_come
+from tunesmith.schedulers.arguments import number
 from tunesmith.schedulers.fold_standings import FoldStandings
+from tunesmith.schedulers.metric_scheduler import MetricScheduler
 from tunesmith.schedulers.paired_tests import paired_t_p, signed_rank_p
-from tunesmith.trial import Objective, Trial, TrialStatus, fold_of, mean_over_folds
+from tunesmith.trial import Trial, TrialStatus, fold_of, mean_over_folds
 
 _TESTS = {"wilcoxon": ("Wilcoxon signed-rank test", signed_rank_p), "t": ("paired t test", paired_t_p)}
 _SIGNIFICANT = (
@@ -41,7 +40,7 @@ _FEW = 3  #: folds, below which no spread is taken
 _HUGE = 1e300  #: a difference beyond it could overflow in a sum
 
 
-class FoldRacing:
+class FoldRacing(MetricScheduler):
     """Stops a trial whose folds so far are significantly worse than those of the best trial: racing.
 
     For trials that report each fold of a cross-validation: `tune.report(score=0.9, fold=k)`, k from 0, every trial on
@@ -81,27 +80,20 @@ class FoldRacing:
         test: str = "wilcoxon",
     ) -> None:
         """Raises: ConfigError, with the values allowed."""
-        check_names(time_attr="fold", metric=metric, mode=mode)
+        super().__init__(time_attr="fold", metric=metric, mode=mode)
         if isinstance(min_folds, bool) or not isinstance(min_folds, int) or min_folds < 2:
             raise ConfigError(f"min_folds is {min_folds!r}. Give a whole number of 2 or more.")
         if not 0.0 < number("p", p, "above 0 and below 0.5") < 0.5:
             raise ConfigError(f"p is {p!r}. Give a number above 0 and below 0.5.")
         if test not in _TESTS:
             raise ConfigError(f"test is {test!r}. Give 'wilcoxon' or 't'.")
-        self._metric, self._mode, self._p = metric, mode, p
+        self._p = p
         self._test_name, self._test = _TESTS[test]
         n_needed = math.ceil(-math.log2(p)) if test == "wilcoxon" else 2
         self._n_tested = max(min_folds, n_needed)  #: common folds, from which on the test decides
         self._standings = FoldStandings()
         self._n_full = 0  #: folds of the trial with the most that returned
-        self._objective: Objective | None = None
         self._n_stopped = 0
-        self._n_ignored = 0  #: reports without a fold or a metric that could be used
-
-    def bind(self, objective: Objective | None) -> Objective | None:
-        """Take the experiment's objective unless this scheduler was given its own; return the one it will use."""
-        self._objective = bound_objective(type(self).__name__, objective, metric=self._metric, mode=self._mode)
-        return self._objective
 
     def observe(self, record: Record) -> None:
         """Note each fold, how many a whole trial has, and what was stopped here."""
@@ -129,10 +121,6 @@ class FoldRacing:
         if len(mine) > len(theirs) or 0 < self._n_full <= len(mine):
             return CONTINUE
         return self._judge(incumbent, mine, theirs)
-
-    def choose_next(self, paused: Sequence[Trial]) -> NextAction:
-        """A new trial: this scheduler pauses none."""
-        return first_come(paused)
 
     def describe(self) -> Sequence[str]:
         """How many were stopped, who is ahead, and what was left out."""
@@ -180,14 +168,13 @@ class FoldRacing:
     def _mean(self, losses: Sequence[float]) -> float:
         """Of finite losses, in the user's sign."""
         mean = mean_over_folds(losses)
-        assert self._objective is not None and mean is not None
-        return self._objective.mode.as_loss(mean)
+        assert mean is not None
+        return self._bound.mode.as_loss(mean)
 
     def _fold(self, report: TrialReported) -> tuple[int, float] | None:
         """Fold and loss of the report; None where it has none of both."""
-        assert self._objective is not None, "bind() comes before anything else"
-        fold, value = fold_of(report.metrics), value_of(report, self._objective)
-        return None if fold is None or value is None else (fold, self._objective.mode.as_loss(value))
+        fold, value = fold_of(report.metrics), self._value(report)
+        return None if fold is None or value is None else (fold, self._bound.mode.as_loss(value))
 
 
 def _stop(reason: str, numbers: dict[str, float | int | str]) -> Decision:

@@ -21,14 +21,14 @@ from tunesmith.events import (
     Verdict,
 )
 from tunesmith.protocols import NextAction, StartNew
-from tunesmith.schedulers.arguments import bound_objective, check_names, number, time_of, value_of
+from tunesmith.schedulers.arguments import number
 from tunesmith.schedulers.ladder import whole
+from tunesmith.schedulers.metric_scheduler import MetricScheduler
 from tunesmith.schedulers.rung import MAX_RUNGS
-from tunesmith.trial import Mode, Objective, Trial, TrialStatus
+from tunesmith.trial import Mode, Trial, TrialStatus
 
 _RANK = "rank {rank} of {n_seen} at rung {rung:.6g}, {n_kept} kept"
 _WAITS = "waits at rung {rung:.6g}: {n_in} of {n_seen} trials are in"
-_REACHED_MAX_T = "reached max_t"
 
 
 @dataclass
@@ -149,7 +149,7 @@ class Bracket:
         assert not self.completed & self.dropped
 
 
-class HyperBandScheduler:
+class HyperBandScheduler(MetricScheduler):
     """Trains many trials a little and few to the end: at each rung only the best 1/reduction_factor go on.
 
     Trials are shared out to brackets in the order of their start. Bracket s, from s_max = floor(log(max_t) /
@@ -199,12 +199,10 @@ class HyperBandScheduler:
         reduction_factor: float = 3,
         stop_last_trials: bool = True,
     ) -> None:
-        check_names(time_attr=time_attr, metric=metric, mode=mode)
-        self._time_attr, self._metric, self._mode = time_attr, metric, mode
-        self._max_t, self._reduction_factor = max_t, whole(number("reduction_factor", reduction_factor, "above 1"))
+        super().__init__(time_attr=time_attr, metric=metric, mode=mode, max_t=max_t)
+        self._reduction_factor = whole(number("reduction_factor", reduction_factor, "above 1"))
         self._s_max = _largest_s(max_t, self._reduction_factor)
         self._completes_at_max_t = bool(stop_last_trials)
-        self._objective: Objective | None = None
         #: Those that are not over, oldest first; at most the last one is open.
         self._brackets: list[Bracket] = []
         self._n_brackets = 0
@@ -214,17 +212,6 @@ class HyperBandScheduler:
         self._running: set[int] = set()
         self._n_stopped = 0
         self._late: set[int] = set()  #: trials that trained on past a rung for want of a checkpoint
-        self._n_ignored = 0  #: reports without a metric or a time that could be used
-
-    @property
-    def full_training(self) -> tuple[str, float]:
-        """What training is counted in, and where it ends; see Scheduler."""
-        return self._time_attr, self._max_t
-
-    def bind(self, objective: Objective | None) -> Objective | None:
-        """Take the experiment's objective unless this scheduler was given its own; return the one it will use."""
-        self._objective = bound_objective(type(self).__name__, objective, metric=self._metric, mode=self._mode)
-        return self._objective
 
     # ------------------------------------------------------------ the fold
 
@@ -289,8 +276,9 @@ class HyperBandScheduler:
     def decide(self, trial: Trial, report: TrialReported) -> Decision:
         """COMPLETE at `max_t`; PAUSE at a rung that others are still to reach, else STOP or CONTINUE by rank."""
         time, score, bracket = self._time(report), self._score(report), self._bracket_of.get(trial.index)
-        if self._completes_at_max_t and time is not None and time >= self._max_t:
-            return Decision(verdict=Verdict.COMPLETE, reason=_REACHED_MAX_T, numbers={"max_t": self._max_t})
+        completion = self._completion(report) if self._completes_at_max_t else None
+        if completion is not None:
+            return completion
         if bracket is None:
             return CONTINUE
         if time is not None and score is not None and bracket.crosses(trial.index, time):
@@ -347,9 +335,7 @@ class HyperBandScheduler:
                 lines.append(f"{size}rung {bracket.level:g}: {bracket.n_in} of {len(bracket.racing)} are in")
         if self._late:
             lines.append(f"{len(self._late)} trials trained on past a rung for want of a checkpoint")
-        if self._n_ignored and self._objective is not None:
-            lines.append(f"{self._n_ignored} reports without {self._objective.metric!r} or {self._time_attr!r} ignored")
-        return lines
+        return [*lines, *self._ignored_lines()]
 
     def check_invariants(self) -> None:
         """Assert that every sentence beside an attribute holds."""
@@ -359,15 +345,12 @@ class HyperBandScheduler:
         for bracket in self._brackets:
             bracket.check_invariants()
 
-    def _time(self, report: TrialReported) -> float | None:
-        return time_of(report, self._time_attr)
-
     def _score(self, report: TrialReported) -> float | None:
         """The report's value, its sign turned so that larger is better; -inf for NaN, None where it has none."""
-        value = None if self._objective is None else value_of(report, self._objective)
-        if value is None or self._objective is None:
+        value = self._value(report)
+        if value is None:
             return None
-        score = value if self._objective.mode is Mode.MAX else -value
+        score = value if self._bound.mode is Mode.MAX else -value
         return -math.inf if math.isnan(score) else score
 
 

@@ -19,16 +19,17 @@ from tunesmith.events import (
     Verdict,
 )
 from tunesmith.protocols import NextAction, StartNew
-from tunesmith.schedulers.arguments import bound_objective, check_names, number, time_of, value_of
+from tunesmith.schedulers.arguments import number
 from tunesmith.schedulers.fifo import first_come
+from tunesmith.schedulers.metric_scheduler import MetricScheduler
 from tunesmith.schedulers.running_means import RunningMeans
-from tunesmith.trial import Objective, Trial, TrialStatus
+from tunesmith.trial import Trial, TrialStatus
 
 _WORSE = "best {metric} {best:.6g} is worse than {median:.6g}, the median of {n_others} running means at {time:g}"
 _NO_NUMBER = "{metric} was never a number; the median of {n_others} running means at {time:g} is {median:.6g}"
 
 
-class MedianStoppingRule:
+class MedianStoppingRule(MetricScheduler):
     """Stops a trial whose best value so far is worse than the median of the others' running means up to its time.
 
     Args:
@@ -68,13 +69,12 @@ class MedianStoppingRule:
         min_time_slice: float = 0,
         hard_stop: bool = True,
     ) -> None:
-        check_names(time_attr=time_attr, metric=metric, mode=mode)
+        super().__init__(time_attr=time_attr, metric=metric, mode=mode)
         for name, value in (("grace_period", grace_period), ("min_time_slice", min_time_slice)):
             if number(name, value, "of 0 or more") < 0:
                 raise ConfigError(f"{name} is {value!r}. Give a number of 0 or more.")
         if isinstance(min_samples_required, bool) or not isinstance(min_samples_required, int):
             raise ConfigError(f"min_samples_required is {min_samples_required!r}. Give a whole number.")
-        self._time_attr, self._metric, self._mode = time_attr, metric, mode
         self._grace_period, self._n_required = grace_period, max(min_samples_required, 1)
         self._verdict = Verdict.STOP if hard_stop else Verdict.PAUSE
         self._means = RunningMeans(grace_period)
@@ -83,14 +83,7 @@ class MedianStoppingRule:
         self._paused: dict[int, None] = {}  #: in the order of their pauses
         #: Trials that went on because no new one came, and are not over: until new ones come, others follow at once.
         self._gone_on: set[int] = set()
-        self._objective: Objective | None = None
         self._n_stopped = 0
-        self._n_ignored = 0  #: reports without a metric or a time that could be used
-
-    def bind(self, objective: Objective | None) -> Objective | None:
-        """Take the experiment's objective unless this scheduler was given its own; return the one it will use."""
-        self._objective = bound_objective(type(self).__name__, objective, metric=self._metric, mode=self._mode)
-        return self._objective
 
     def observe(self, record: Record) -> None:
         """Keep every trial's running mean, and who is paused."""
@@ -122,30 +115,28 @@ class MedianStoppingRule:
             self._gone_on.discard(record.trial)
 
     def _note_report(self, report: TrialReported) -> None:
-        assert self._objective is not None
-        time, value = time_of(report, self._time_attr), value_of(report, self._objective)
+        time, value = self._time(report), self._value(report)
         if time is None or value is None:
             self._n_ignored += 1
         else:
-            self._means.add(report.trial, step=report.step, time=time, loss=self._objective.mode.as_loss(value))
+            self._means.add(report.trial, step=report.step, time=time, loss=self._bound.mode.as_loss(value))
 
     def decide(self, trial: Trial, report: TrialReported) -> Decision:
         """STOP or PAUSE where the trial's best is worse than the median, else CONTINUE."""
-        assert self._objective is not None, "bind() comes before anything else"
-        time, value = time_of(report, self._time_attr), value_of(report, self._objective)
+        time, value = self._time(report), self._value(report)
         if time is None or value is None or time < self._grace_period or trial.index in self._set_aside:
             return CONTINUE
         found = self._means.median_of_others(report.trial, time)
         if found is None or found[1] < self._n_required:
             return CONTINUE
         median, n_others = found
-        mode, best = self._objective.mode, self._means.best(report.trial)
+        mode, best = self._bound.mode, self._means.best(report.trial)
         if math.isfinite(value):
             best = min(best, mode.as_loss(value))
         if best <= median:
             return CONTINUE
         numbers: dict[str, float | int | str] = {
-            "metric": self._objective.metric,
+            "metric": self._bound.metric,
             "median": mode.as_loss(median),  # turns the sign back
             "n_others": n_others,
             "time": time,
@@ -164,6 +155,4 @@ class MedianStoppingRule:
     def describe(self) -> Sequence[str]:
         """One line as Ray Tune words it, and what was left out."""
         lines = [f"Using MedianStoppingRule: num_stopped={self._n_stopped}."]
-        if self._n_ignored and self._objective is not None:
-            lines.append(f"{self._n_ignored} reports without {self._objective.metric!r} or {self._time_attr!r} ignored")
-        return lines
+        return [*lines, *self._ignored_lines()]

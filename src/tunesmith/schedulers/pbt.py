@@ -10,10 +10,11 @@ from tunesmith.errors import ConfigError
 from tunesmith.events import CONTINUE, Clone, Decision, Record, StopPaused, Thaw, TrialReported, Verdict
 from tunesmith.protocols import Hold, NextAction, StartNew
 from tunesmith.rng import derived_seed, generator, seeded_globals
-from tunesmith.schedulers.arguments import bound_objective, check_names, number
+from tunesmith.schedulers.arguments import number, positive
+from tunesmith.schedulers.metric_scheduler import MetricScheduler
 from tunesmith.schedulers.pbt_explore import Explorer, changes_in_words
 from tunesmith.schedulers.pbt_population import Population, score_of
-from tunesmith.trial import Objective, Trial
+from tunesmith.trial import Trial
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,7 @@ _TURN = "after {time:g} it is the turn of a trial that has trained for less"
 _WAITS = "waits for the others at the end of interval {interval}"
 
 
-class PopulationBasedTraining:
+class PopulationBasedTraining(MetricScheduler):
     """Every `perturbation_interval`, a trial at the bottom of the population becomes a clone of one at the top.
 
     A clone goes on from the donor's newest checkpoint with a config that is explored from the donor's: each
@@ -84,22 +85,20 @@ class PopulationBasedTraining:
         evolution_frequencies: Sequence[float] = (1,),
         seed: int = 0,
     ) -> None:
-        check_names(time_attr=time_attr, metric=metric, mode=mode)
+        super().__init__(time_attr=time_attr, metric=metric, mode=mode)
         self._explorer = Explorer(
             hyperparam_mutations, resample_probability=resample_probability, factors=perturbation_factors
         )
         self._check_source_of_change(hyperparam_mutations, custom_explore_fn)
-        self._time_attr, self._metric, self._mode = time_attr, metric, mode
         self._custom_explore_fn, self._is_synchronous, self._seed = custom_explore_fn, bool(synch), seed
         self._population = Population(
             time_attr=time_attr,
-            interval=_positive("perturbation_interval", perturbation_interval),
+            interval=positive("perturbation_interval", perturbation_interval),
             burn_in=number("burn_in_period", burn_in_period, "of 0 or more"),
             quantile_fraction=_fraction(quantile_fraction),
             frequencies=_frequencies(evolution_frequencies),
             is_synchronous=bool(synch),
         )
-        self._objective: Objective | None = None
 
     def _check_source_of_change(self, mutations: object, custom_explore_fn: object) -> None:
         if custom_explore_fn is not None and not callable(custom_explore_fn):
@@ -108,11 +107,6 @@ class PopulationBasedTraining:
             raise ConfigError(
                 f"{type(self).__name__} has nothing to change. Give hyperparam_mutations= or custom_explore_fn=."
             )
-
-    def bind(self, objective: Objective | None) -> Objective | None:
-        """Take the experiment's objective unless this scheduler was given its own; return the one it will use."""
-        self._objective = bound_objective(type(self).__name__, objective, metric=self._metric, mode=self._mode)
-        return self._objective
 
     def observe(self, record: Record) -> None:
         """Keep each trial's config, newest checkpoint, and score at the end of its intervals."""
@@ -156,11 +150,6 @@ class PopulationBasedTraining:
         return lines
 
     # ------------------------------------------------------------ exploit and explore
-
-    @property
-    def _bound(self) -> Objective:
-        assert self._objective is not None, "bind() comes before anything else"
-        return self._objective
 
     def _exploit(self, index: int, score: float) -> Decision | None:
         """The decision to clone, where the trial is at the bottom and somebody can lend; REFUSE where that fails."""
@@ -248,13 +237,6 @@ class PopulationBasedTraining:
 
 class _ExploreError(Exception):
     """What makes a new config failed: for the trial, not for the loop."""
-
-
-def _positive(name: str, value: object) -> float:
-    found = number(name, value, "above 0")
-    if found <= 0:
-        raise ConfigError(f"{name} is {value!r}. Give a number above 0.")
-    return found
 
 
 def _fraction(value: object) -> float:
