@@ -157,6 +157,17 @@ def test_trials_that_are_over_are_no_donors_and_not_ranked():
     assert decision.numbers["n"] == 6
 
 
+def test_one_that_was_told_to_end_is_over_before_its_attempt_is():
+    bench = Bench()
+    for trial in range(7):
+        bench.report(trial, 5, trial)
+    for trial, verdict in enumerate([Verdict.COMPLETE, Verdict.STOP]):
+        bench.scheduler.observe(AnswerReport(trial, 1, 5, Decision(verdict)))
+    decision = bench.report(7, 5, 8)
+    assert decision.clone.donor in (2, 3)
+    assert decision.numbers["n"] == 6
+
+
 def test_a_clone_is_no_donor_before_it_has_saved_a_checkpoint_of_its_own():
     bench = Bench(4, quantile_fraction=0.5)
     bench.report_all(5, [1, 2, 3, 4])

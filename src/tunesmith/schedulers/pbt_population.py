@@ -17,10 +17,13 @@ from tunesmith.events import (
     Record,
     StartAttempt,
     TrialReported,
+    Verdict,
 )
 from tunesmith.schedulers.arguments import time_of, value_of
 from tunesmith.trial import AttemptOutcome, Mode, Objective, TrialStatus
 
+#: Answers after which nothing is left to train, though the attempt has yet to end.
+_ENDS = {Verdict.STOP, Verdict.COMPLETE, Verdict.REFUSE}
 _N_MARKS = 2  #: of a trial: nobody waits for one that is further back
 
 
@@ -104,8 +107,11 @@ class Population:
             if record.outcome is AttemptOutcome.NO_CHECKPOINT:  # it copies somebody else at its next report (F86)
                 self._member(record.trial).marked_at = -math.inf
         elif isinstance(record, AnswerReport):
+            member = self._member(record.trial)
             if record.decision.clone is not None:
-                self._member(record.trial).is_told_to_clone = True
+                member.is_told_to_clone = True
+            elif record.decision.verdict in _ENDS:
+                member.is_over = True
         elif isinstance(record, CheckpointSaved):
             member = self._member(record.trial)
             member.saved = Saved(record.checkpoint, member.time)
