@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import islice
 
 from msgspec.structs import replace
 
-from tunesmith.errors import TransitionError
 from tunesmith.events import (
     CONTINUE,
     AnswerReport,
@@ -30,7 +28,6 @@ from tunesmith.events import (
     StartAttempt,
     StopAttempt,
     StopPaused,
-    Thaw,
     TrialReported,
     Verdict,
 )
@@ -40,12 +37,12 @@ from tunesmith.experiment.conclusion import Conclusion, conclude, conclude_as_to
 from tunesmith.experiment.curves import CurveLog
 from tunesmith.experiment.ending import due_ending, ending_of_idleness
 from tunesmith.experiment.judgement import Judgement, judge_nan, judge_report, with_anonymous_metric
-from tunesmith.experiment.paused import TrialsAt
 from tunesmith.experiment.retention import retention_of, retention_of_lenders, superseded
 from tunesmith.experiment.silence import SilenceWatch
-from tunesmith.experiment.starting import Start, start_attempt, waits_in_vain
+from tunesmith.experiment.starting import Start, n_startable, next_use, start_attempt, waits_in_vain
 from tunesmith.experiment.state import ExperimentState, as_told
-from tunesmith.protocols import History, Hold, Scheduler, StartNew, Stopper
+from tunesmith.experiment.stopping import grace_of, stop_of_silent, stops_at_end, stops_at_interrupt
+from tunesmith.protocols import History, Scheduler, Stopper
 from tunesmith.space import Space
 from tunesmith.spec import ExperimentSpec
 from tunesmith.stoppers import shortest_timeout_s
@@ -53,7 +50,6 @@ from tunesmith.trial import AttemptOutcome, Objective, Trial, TrialStatus
 
 #: A wait for a deadline may end a rounding error too early; without slack the loop would spin there.
 _CLOCK_SLACK_S = 1e-6
-_TERMINATION_GRACE_S = 20.0  #: after SIGTERM Slurm and Kubernetes wait for 30 s before they kill (F36)
 
 
 class Experiment:
@@ -336,17 +332,10 @@ class Experiment:
                 self._conclude(trial.index, conclude(self.state, lost, now))
 
     def _on_interrupt(self, event: InterruptRequested) -> None:
-        is_termination, was_ending = event.source in ("SIGTERM", "SIGHUP"), self.state.ending is not None
-        grace_s = min(self.spec.grace_s, _TERMINATION_GRACE_S) if is_termination else None
+        was_ending, grace_s = self.state.ending is not None, grace_of(self.spec, event)
         if not was_ending:
             self._end(EndReason.INTERRUPTED, event.source, grace_s=grace_s)
-        assert self.state.ending is not None
-        is_immediate = event.level >= 2
-        if is_immediate or is_termination:  # what was told to end before may be on a longer ladder
-            status = status_at_end(self.state.ending.why)
-            for index in sorted(self.state.running if is_immediate or was_ending else self.state.answered):
-                attempt = self.state.trials[index].attempt
-                self._record(StopAttempt(index, attempt, event.source, status, is_immediate, grace_s))
+        self._record_all(stops_at_interrupt(self.state, event, was_ending=was_ending, grace_s=grace_s))
 
     # ------------------------------------------------------------ ends
 
@@ -362,9 +351,9 @@ class Experiment:
         """End attempts that have said nothing for too long; each counts as a failure."""
         for index, reason in self._silence.overdue(now):
             self._silence.forget(index)
-            if index not in self.state.answered and index not in self.state.stopping:
-                attempt = self.state.trials[index].attempt
-                self._record(StopAttempt(index, attempt, reason, TrialStatus.FAILED))
+            stop = stop_of_silent(self.state, index, reason)
+            if stop is not None:
+                self._record(stop)
 
     def _finish_if_nothing_is_left(self, now: float) -> None:
         """End where no event can come any more: all is done, or nothing that is left can ever start."""
@@ -377,12 +366,8 @@ class Experiment:
     def _end(self, why: EndReason, detail: str | None, *, grace_s: float | None = None) -> None:
         """Start nothing more and stop what runs. Paused trials stay paused where the experiment may go on later."""
         self._record(EndExperiment(why, detail))
+        self._record_all(stops_at_end(self.state, why, detail, grace_s=grace_s))
         status = status_at_end(why)
-        for index in sorted(self.state.running):
-            if index not in self.state.answered:
-                reason = detail if why is not EndReason.INTERRUPTED and detail else why.value
-                attempt = self.state.trials[index].attempt
-                self._record(StopAttempt(index, attempt, reason, status, grace_s=grace_s))
         if status is not TrialStatus.INTERRUPTED:
             for index in sorted(self.state.paused):
                 self._conclude(index, Conclusion(status, detail or why.value))
@@ -419,41 +404,17 @@ class Experiment:
         self._record_all(retention_of_lenders(self.state, loans))
 
     def _next_start(self, now: float) -> Start | None:
-        """What a free slot is for. Trials that lost theirs to a failure go on without the scheduler being asked."""
-        state = self.state
-        for index in islice(state.pending, state.n_begun):
-            if state.not_before.get(index, -math.inf) <= now:
-                return Start(index)
-        if state.thaws:
-            return Start(state.thaws[0])
+        """What a free slot is for, once those are concluded that the scheduler gives up before it says so."""
+        state, scheduler, n_startable = self.state, self.scheduler, self._n_startable()
         while True:
-            action = self.scheduler.choose_next(TrialsAt(state.trials, state.paused))
-            if isinstance(action, StartNew):
-                new = next(islice(state.pending, state.n_begun, None), None) if self._n_startable() > 0 else None
-                if new is not None:
-                    return Start(new, action.resources)
-                if not state.paused or not self._waits_in_vain():
-                    return None
-                action = action.otherwise or Thaw(state.paused[0], "no new trial will come")
-            if isinstance(action, Hold):
-                return None
-            if isinstance(action, Thaw):
-                return Start(self._paused(action.trial).index, action.resources, action.clone)
-            if isinstance(action, StopPaused):
-                self._conclude(self._paused(action.trial).index, Conclusion(TrialStatus.STOPPED, action.reason))
+            use = next_use(state, scheduler, now=now, n_startable=n_startable, is_in_vain=self._waits_in_vain())
+            if not isinstance(use, StopPaused):
+                return use
+            self._conclude(use.trial, Conclusion(TrialStatus.STOPPED, use.reason))
 
     def _waits_in_vain(self) -> bool:
         asks_for_thaws = self._thaws and self._begins_trials
         return waits_in_vain(self.state, now=self._now, n_startable=self._n_startable(), asks_for_thaws=asks_for_thaws)
 
     def _n_startable(self) -> float:
-        """How many trials may still have their first attempt: none of those that are more than is asked for now."""
-        if not self._begins_trials:
-            return 0
-        return math.inf if self.spec.n_trials is None else max(0, self.spec.n_trials - self.state.n_ever_begun)
-
-    def _paused(self, index: int) -> Trial:
-        if index not in self.state.paused:
-            paused = ", ".join(map(str, sorted(self.state.paused))) or "none"
-            raise TransitionError(f"The scheduler named trial {index} as a paused one; paused are {paused}.")
-        return self.state.trials[index]
+        return n_startable(self.state) if self._begins_trials else 0

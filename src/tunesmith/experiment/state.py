@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,12 +32,12 @@ from tunesmith.experiment.cloning import Borrowing, cloned, own_checkpoints
 from tunesmith.experiment.failures import Failures
 from tunesmith.experiment.invariants import check_invariants
 from tunesmith.experiment.pace import Pace
-from tunesmith.experiment.paused import OrderedIndices
 from tunesmith.experiment.slots import SlotPool
+from tunesmith.experiment.trial_table import TrialTable
 from tunesmith.experiment.values import best_after, checkpoint_score, with_fold
 from tunesmith.resources import Resources
 from tunesmith.spec import ExperimentSpec
-from tunesmith.trial import AttemptOutcome, Checkpoint, Objective, Trial, TrialStatus, check_transition
+from tunesmith.trial import AttemptOutcome, Checkpoint, Objective, Trial, TrialStatus
 
 _STATUS_AFTER = {
     Verdict.STOP: TrialStatus.STOPPED,
@@ -57,25 +56,13 @@ class Told(NamedTuple):
     status: TrialStatus
 
 
-class ExperimentState:
+class ExperimentState(TrialTable):
     """All that is known about an experiment. Only `apply` changes it."""
 
     def __init__(self, spec: ExperimentSpec, objective: Objective | None) -> None:
+        super().__init__()
         self.spec = spec
         self.objective = objective
-        self.trials: list[Trial] = []  #: by index
-        self.pool = SlotPool(())
-        #: Indices of all and only the trials in state RUNNING.
-        self.running: set[int] = set()
-        #: Indices of all and only the trials in state PENDING, in the order in which they are to start: those that
-        #: have begun before go first, since what was started is to be finished.
-        self.pending: deque[int] = deque()
-        self.n_begun = 0  #: how many of `pending`, all at its front, have begun before
-        self.n_ever_begun = 0  #: trials with a first attempt
-        #: Indices of all and only the trials in state PAUSED.
-        self.paused = OrderedIndices()
-        #: Paused trials that the searcher wants to go on, first come first; a part of `paused`.
-        self.thaws: deque[int] = deque()
         #: Earliest start of pending trials that must wait, on the experiment's clock; a subset of `pending`.
         self.not_before: dict[int, float] = {}
         #: What an attempt was answered that ends it, the first such answer; keys are a subset of `running`.
@@ -109,21 +96,10 @@ class ExperimentState:
         self.metrics_seen: dict[str, None] = {}  #: in the order of first appearance
         self.failures = Failures()
         self.pace = Pace()
-        #: Trials changed since they were last taken for the store.
-        self.changed: set[int] = set()
 
     def apply(self, record: Record) -> None:
         """Fold one record."""
         _FOLDS[type(record)](self, record)
-
-    def find(self, index: int) -> Trial | None:
-        """The trial of this index, or None: events come from outside, and may be wrong."""
-        return self.trials[index] if 0 <= index < len(self.trials) else None
-
-    def runs(self, index: int, attempt: int) -> bool:
-        """Whether this attempt of this trial is running."""
-        trial = self.find(index)
-        return trial is not None and trial.attempt == attempt and trial.status is TrialStatus.RUNNING
 
     @property
     def is_waiting(self) -> bool:
@@ -133,12 +109,6 @@ class ExperimentState:
     def needed_checkpoints(self) -> set[str]:
         """Paths that no retention may delete: attempts run from them, or clones need them."""
         return {*self.in_use.values(), *self.borrowing.paths()}
-
-    def take_changed(self) -> list[Trial]:
-        """The trials that changed since the last call, by index."""
-        changed = [self.trials[index] for index in sorted(self.changed)]
-        self.changed.clear()
-        return changed
 
     # ------------------------------------------------------------ folds of events
 
@@ -195,9 +165,7 @@ class ExperimentState:
                 proposed_by=suggestion.reason,
                 max_t=suggestion.max_t,
             )
-            self.trials.append(trial)
-            self.pending.append(index)
-            self.changed.add(index)
+            self._add(trial)
 
     def _attempt_started(self, event: AttemptStarted) -> None:
         trial = self.trials[event.trial]
@@ -312,7 +280,6 @@ class ExperimentState:
         start = next((saved for saved in trial.checkpoints if saved.path == command.checkpoint), None)
         kept = tuple(saved for saved in trial.checkpoints if saved.step <= command.start_step)
         self.not_before.pop(trial.index, None)
-        self.n_ever_begun += trial.attempt == 0
         if command.checkpoint is not None:
             self.in_use[trial.index] = command.checkpoint
         self.borrowing.note_start(trial.index, start)
@@ -410,39 +377,6 @@ class ExperimentState:
     def has_tripped(self) -> bool:
         """Whether so many trials failed alike, none having reported in this session, that nothing more is started."""
         return self.failures.alike()[1] >= self.spec.n_alike_failures
-
-    def _set(self, index: int, **changes: object) -> None:
-        old = self.trials[index]
-        new = replace(old, **changes)
-        if new.status is not old.status:
-            check_transition(old, new.status)
-            self._move(old, new.status)
-        if new.placement is not old.placement:
-            if old.placement is not None:
-                self.pool.release(old.placement)
-            if new.placement is not None:
-                self.pool.take(new.placement)
-        self.trials[index] = new
-        self.changed.add(index)
-
-    def _move(self, trial: Trial, target: TrialStatus) -> None:
-        index, has_begun = trial.index, trial.attempt > 0
-        if trial.status is TrialStatus.RUNNING:
-            self.running.discard(index)
-        elif trial.status is TrialStatus.PENDING:
-            self.pending.remove(index)
-            self.n_begun -= has_begun
-        elif trial.status is TrialStatus.PAUSED:
-            self.paused.discard(index)
-            if index in self.thaws:
-                self.thaws.remove(index)
-        if target is TrialStatus.RUNNING:
-            self.running.add(index)
-        elif target is TrialStatus.PAUSED:
-            self.paused.add(index)
-        elif target is TrialStatus.PENDING:
-            self.pending.insert(self.n_begun if has_begun else len(self.pending), index)
-            self.n_begun += has_begun
 
     def check_invariants(self) -> None:
         """Every sentence beside an attribute above holds."""
