@@ -14,6 +14,7 @@ import pytest
 
 import tunesmith as tune
 from tunesmith.executors.processes import ProcessExecutor, isolation
+from tunesmith.executors.processes.template import dependencies_first
 from tunesmith.trial import TrialStatus
 
 from .harness import output_of, start_script
@@ -261,6 +262,57 @@ def test_what_a_trial_imports_is_there_for_the_later_ones(tune_run):
     assert found[-1] == 1.0
     assert found == sorted(found)
     assert all(trial.metrics["forked"] for trial in result)
+
+
+TEMPLATE_THAT_PRELOADS = """
+import gc, os, socket, sys
+os.environ["TUNESMITH_START_METHOD"] = "fork"
+from tunesmith.executors.processes.template import Template
+from tunesmith.trialside.wire import FrameBuffer, decode_frame, send_frame
+
+connection, driver = socket.socketpair()
+template = Template(connection)
+
+class Child:
+    facts = {"trial_index": 3, "attempt": 1}
+    class log_cap:
+        check = staticmethod(lambda now, is_last=False: None)
+
+def end_a_trial():
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    template.children[pid] = Child
+
+def told():
+    driver.setblocking(False)
+    try:
+        return [decode_frame(body)["type"] for body in FrameBuffer().feed(driver.recv(1 << 16))]
+    except BlockingIOError:
+        return []
+
+sys.modules["driver"] = sys.modules["__main__"]
+template._preload(["first", "os", "second", "third"], 0)
+template.run()
+print('settled', gc.get_freeze_count() > 0)
+"""
+
+
+def test_a_trial_that_ends_while_the_template_imports_is_told_before_the_next_module(tmp_path):
+    (tmp_path / "first.py").write_text("from driver import *; end_a_trial(); print('first', told())")
+    (tmp_path / "second.py").write_text("from driver import *; print('second', told())")
+    (tmp_path / "third.py").write_text("import driver; driver.driver.close(); print('third')")
+    code, out, err = output_of(start_script(tmp_path / "script.py", TEMPLATE_THAT_PRELOADS), within_s=20.0)
+    assert (code, out.splitlines()) == (0, ["first []", "second ['exited']", "third", "settled True"]), err
+
+
+def test_modules_are_imported_after_those_that_their_packages_had_imported():
+    imported = ["top.part.deep", "leaf", "other.inside", "other", "top.part", "top", "top.later", "alone"]
+    assert dependencies_first(imported) == [
+        "leaf", "other.inside", "other", "top.part.deep", "top.part", "top", "top.later", "alone",
+    ]  # fmt: skip
+    assert dependencies_first(["namespace.part", "last"]) == ["namespace.part", "last"]
 
 
 def test_what_would_make_forking_unsafe_is_not_preloaded(tune_run, tmp_path, monkeypatch):

@@ -20,6 +20,8 @@ import subprocess
 import sys
 import time
 import traceback
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from tunesmith.executors.processes.child import run_forked
@@ -46,6 +48,7 @@ class Template:
         self.trainable: Any = None
         self.children: dict[int, _Child] = {}  #: by pid; all and only the trials not yet reaped
         self.scout: tuple[int, list[str]] | None = None
+        self.to_import: deque[str] = deque()  #: what the scout found worth it and safe; no scout is out meanwhile
         self.why_spawn: str | None = None
         self.frames = FrameBuffer()
         self.wake_r, self.wake_w = os.pipe()
@@ -80,8 +83,7 @@ class Template:
         signal.set_wakeup_fd(self.wake_w)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         while True:
-            timeout_s = _LOG_CHECK_S if self.children else None
-            ready, _, _ = select.select([self.connection.fileno(), self.wake_r], [], [], timeout_s)
+            ready, _, _ = select.select([self.connection.fileno(), self.wake_r], [], [], self._patience_s)
             if self.wake_r in ready:
                 self._drain_wakeups()
             self._reap()
@@ -93,6 +95,13 @@ class Template:
                     self._carry_out(decode_frame(body))
             for child in self.children.values():
                 child.log_cap.check(time.monotonic())
+            self._import_next()
+
+    @property
+    def _patience_s(self) -> float | None:
+        if self.to_import:
+            return 0.0
+        return _LOG_CHECK_S if self.children else None
 
     def _drain_wakeups(self) -> None:
         try:
@@ -180,7 +189,7 @@ class Template:
 
     def _send_scout(self, modules: list[str]) -> None:
         """Try the imports in a fork first: is it worth it, and can this process still be forked afterwards?"""
-        if self.why_spawn or self.scout is not None:
+        if self.why_spawn or self.scout is not None or self.to_import:
             return
         missing = [name for name in modules if name not in sys.modules]
         if not missing:
@@ -191,7 +200,8 @@ class Template:
             try:
                 die_with_parent(parent)
                 begin = time.process_time()
-                _import_all(missing)
+                for name in missing:
+                    _try_import(name)
                 is_worth_it = time.process_time() - begin > _WORTH_PRELOADING_CPU_S
                 os._exit(0 if is_worth_it and why_not_fork() is None else 1)
             finally:
@@ -201,7 +211,19 @@ class Template:
     def _preload(self, modules: list[str], status: int) -> None:
         self.scout = None
         if status == 0:
-            _import_all(modules)
+            self.to_import.extend(dependencies_first(modules))
+
+    def _import_next(self) -> None:
+        """One module in each turn of the loop: between them trials are started, and their ends are told."""
+        if not self.to_import:
+            return
+        while self.to_import:
+            name = self.to_import.popleft()
+            if name not in sys.modules:
+                _try_import(name)
+                flush_output()  # a trial may be forked before the others are imported
+                break
+        if not self.to_import:
             self.settle()
 
 
@@ -214,12 +236,27 @@ def _send_signal(pid: int, number: int, *, is_group: bool) -> None:
         pass  # a set-uid program
 
 
-def _import_all(modules: list[str]) -> None:
-    for name in modules:
-        try:
-            importlib.import_module(name)
-        except Exception:  # a module that only works inside the trial is imported there
-            continue
+def dependencies_first(modules: Sequence[str]) -> list[str]:
+    """An order in which few modules import many others.
+
+    Importing a module imports its packages first, so it comes after what they had imported.
+
+    Args: modules: in the order in which their first import ended, as `sys.modules` has them.
+    """
+    place = {name: i for i, name in enumerate(modules)}
+
+    def place_of_package(name: str) -> int:
+        packages = [name[:i] for i, character in enumerate(name) if character == "."]
+        return max(place.get(one, -1) for one in (*packages, name))
+
+    return sorted(modules, key=place_of_package)
+
+
+def _try_import(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except Exception:  # a module that only works inside the trial is imported there
+        return
 
 
 def main() -> None:
