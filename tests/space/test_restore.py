@@ -7,7 +7,7 @@ import pytest
 
 import tunesmith as tune
 from tunesmith.errors import SpaceError
-from tunesmith.space import Space, restore_space
+from tunesmith.space import Space, decode_config, encode_config, readable_space, restore_space
 
 SPACE: dict[str, Any] = {
     "a": tune.uniform(0, 1),
@@ -39,3 +39,16 @@ def test_leaves_that_only_code_can_rebuild_are_named() -> None:
     space = Space({"x": {"y": tune.sample_from(lambda _: 1)}, "z": tune.choice([dict, list]), "w": 1})
     with pytest.raises(SpaceError, match="x/y, z, z"):
         restore_space(space.describe())
+
+
+def test_a_readable_space_takes_objects_by_their_labels_and_draws_what_was_seen() -> None:
+    space = Space({"x": {"y": tune.sample_from(lambda _: 1)}, "z": tune.choice([dict, tune.uniform(0, 1)])})
+    readable = readable_space(space.describe(), {("x", "y"): [8, 16]})
+    config = decode_config(encode_config({"x": {"y": 3}, "z": dict}, space), None)
+    assert list(readable.values(config)) == [("x", "y"), ("z",)]
+    assert {readable.sample(0, i)["x"]["y"] for i in range(5)} == {8, 16}
+
+
+def test_a_readable_space_draws_none_where_nothing_was_seen() -> None:
+    space = Space({"z": tune.choice([tune.sample_from(lambda _: 1), tune.sample_from(lambda _: 2)])})
+    assert readable_space(space.describe()).sample(0, 0) == {"z": None}

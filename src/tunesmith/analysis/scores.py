@@ -20,7 +20,8 @@ _KINDS = """CASE kind WHEN 'finite' THEN value WHEN 'nan' THEN 'NaN'
   WHEN 'inf' THEN 'Infinity' WHEN '-inf' THEN '-Infinity' END"""
 #: 9e999 overflows to infinity.
 _AS_NUMBERS = "WHEN 'NaN' THEN NULL WHEN 'Infinity' THEN 9e999 WHEN '-Infinity' THEN -9e999"
-_FILLED_IN = {"training_iteration": "step", "time_total_s": "time_total_s"}
+#: What every report has besides what was reported, and the columns that hold it.
+FILLED_IN = {"training_iteration": "step", "time_total_s": "time_total_s"}
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -45,7 +46,7 @@ def scores(reader: Reader, metric: str, *, mode: Mode, scope: Scope) -> dict[int
 
 def metric_over_folds(reader: Reader, metric: str) -> dict[int, FoldMean]:
     """The metric's mean over the folds of each trial that reports any, by index; of time and step there is none."""
-    return {} if metric in _FILLED_IN else fold_means(reader, *_value_of(reader, metric))
+    return {} if metric in FILLED_IN else fold_means(reader, *_value_of(reader, metric))
 
 
 def _scores(reader: Reader, metric: str, *, mode: Mode, scope: Scope) -> dict[int, float]:
@@ -151,14 +152,26 @@ def points(reader: Reader, metric: str, *, constraints: Sequence[MetricConstrain
     return f"SELECT * FROM ({inner}) WHERE v IS NOT NULL", (*values, *bounds)
 
 
+def report_columns(
+    reader: Reader, metric: str, *, constraints: Sequence[MetricConstraint] = ()
+) -> tuple[str, tuple[Any, ...]]:
+    """A SELECT of all reports in the order in which they were stored, and its parameters: trial, attempt, step, at,
+    time_total_s, whether it counts, whether it keeps the constraints, and the metric (NULL where NaN or missing).
+    """
+    (value,), values = _all_as_numbers(reader, (metric,))
+    condition, bounds = _keeps(reader, constraints)
+    columns = "trial, attempt, step, at, time_total_s, superseded = 0"
+    return f"SELECT {columns}, coalesce({condition}, 0), {value} FROM results ORDER BY seq", (*bounds, *values)
+
+
 def _value_of(reader: Reader, metric: str) -> tuple[str, tuple[Any, ...]]:
     """SQL for the metric in a row of results or of trial states, and its parameters."""
     objective = reader.spec.objective
     if objective is not None and metric == objective.metric:
         return _KINDS, ()
     expression, values = "json_extract(metrics, ?)", ("$." + json.dumps(metric, ensure_ascii=False),)
-    if metric in _FILLED_IN:
-        expression = f"coalesce({expression}, {_FILLED_IN[metric]})"
+    if metric in FILLED_IN:
+        expression = f"coalesce({expression}, {FILLED_IN[metric]})"
     return expression, values
 
 

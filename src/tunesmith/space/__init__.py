@@ -23,7 +23,7 @@ from tunesmith.space.free import SampleFrom
 from tunesmith.space.labels import label
 from tunesmith.space.normal import Normal
 from tunesmith.space.numeric import Continuous, Scale, Stepped
-from tunesmith.space.restore import restore_space
+from tunesmith.space.restore import readable_space, restore_space
 from tunesmith.space.space import Space, objects_in
 from tunesmith.space.tree import Leaf, Path, path_name
 
@@ -61,6 +61,7 @@ __all__ = [
     "quniform",
     "randint",
     "randn",
+    "readable_space",
     "restore_space",
     "sample_from",
     "space_difference",
