@@ -123,7 +123,7 @@ def _check_idle_slots(witness: Witness) -> None:
 
 def _has_room(witness: Witness) -> bool:
     placements = [start.placement for start in witness.held.values()]
-    return n_fitting(witness.plan, placements, witness.ledger.lost_nodes) > 0
+    return n_fitting(witness.plan, placements, witness.ledger.lost_nodes | witness.quarantined) > 0
 
 
 def _check_rungs(scheduler: ASHAScheduler) -> None:

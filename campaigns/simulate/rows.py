@@ -50,6 +50,7 @@ class Row:
     stop: StopAttempt | None = None  #: the first command to end the running attempt
     ended: AttemptEnded | None = None  #: the end of the attempt, until it is concluded
     is_node_lost: bool = False
+    is_node_to_blame: bool = False  #: its attempt failed, and the node it ran on is suspected
     is_left_over: bool = False  #: it had been told to end by a driver that is gone
     n_failures: int = 0
     n_crashes: int = 0  #: of these, by a signal
@@ -129,7 +130,7 @@ class Row:
         self.placement, self.started_from = None, None
         self.told, self.stop, self.ended = None, None, None
         self.heard_at, self.has_reported = math.inf, False
-        self.is_node_lost = self.is_left_over = self.is_told_by_stop = False
+        self.is_node_lost = self.is_left_over = self.is_told_by_stop = self.is_node_to_blame = False
 
 
 def status_after_end(row: Row, max_failures: int) -> TrialStatus:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from campaigns.simulate.asking import SLACK_S, AskingBooks
+from campaigns.simulate.asking import SLACK_S, AskingBooks, n_fitting
 from campaigns.simulate.faults import Violation, require
 from campaigns.simulate.ledger import Ledger
 from campaigns.simulate.oracle import Oracle
@@ -29,6 +29,7 @@ from tunesmith.events import (
     Event,
     InterruptRequested,
     NodeLost,
+    QuarantineNode,
     Record,
     ReportRefused,
     SessionStarted,
@@ -60,6 +61,9 @@ class Witness:
         self.oracle = Oracle(plan, self.rows)
         self.asking = AskingBooks(plan)
         self.gone_nodes: set[str] = set()  #: that the driver knows of, in this session
+        self.good_nodes: set[str] = set()  #: on which an attempt reported or returned, in this session
+        self.quarantined: set[str] = set()  #: in this session
+        self.n_strikes: dict[str, int] = {}  #: failures that were put down to a node, in this session
         self.batch_sizes: list[int] = []  #: of the commits: where the passes end in the log
         self.epoch = 0
         self.n_results = self.n_given_up = 0
@@ -166,7 +170,8 @@ class Witness:
         self.epoch, self.ending, self.request, self.last_answer = record.epoch, None, None, None
         self.interrupt_level, self.has_success = 0, False
         self.start_failures.clear()
-        self.gone_nodes.clear()
+        for forgotten in (self.gone_nodes, self.good_nodes, self.quarantined, self.n_strikes):
+            forgotten.clear()
         self.asking.begin_session()
         for index, row in enumerate(self.rows):
             row.not_before, row.is_wanted = -math.inf, False
@@ -306,12 +311,14 @@ class Witness:
         require(is_true or bool(self.ledger.lost_nodes), "an end that was none", f"{record}, really {really}")
         row.ended = record
         is_failure = row.is_given_up() or (record.outcome.is_failure and row.status_told() is None)
-        row.n_failures += is_failure
+        row.is_node_to_blame = is_failure and not row.is_given_up() and self._blames_node(row)
+        is_counted = is_failure and not row.is_node_to_blame
+        row.n_failures += is_counted
         if record.outcome.value == "LOST" or (record.outcome.value == "STOPPED" and row.status_told() is None):
             row.count_loss()
-        row.n_crashes += is_failure and record.outcome.value == "SIGNALLED"
+        row.n_crashes += is_counted and record.outcome.value == "SIGNALLED"
         if record.outcome.value == "RETURNED" and not row.is_given_up():
-            self._note_success()
+            self._note_success(row)
         elif is_failure and row.n_reports == 0 and not self.has_success:
             line = row.stop.reason if row.is_given_up() and row.stop else (record.error or "").splitlines()[-1]
             self.start_failures.setdefault(line, set()).add(record.trial)
@@ -325,7 +332,22 @@ class Witness:
         for row in self.rows:
             if row.status is TrialStatus.RUNNING and row.placement and row.placement.node == record.node:
                 row.is_node_lost = True
-                row.count_loss()
+
+    def _blames_node(self, row: Row) -> bool:
+        assert row.placement is not None
+        node = row.placement.node
+        if node in self.good_nodes or node in self.quarantined:
+            return False
+        closed = {node, *self.gone_nodes, *self.quarantined}
+        if n_fitting(self.plan, [], closed) < 1:
+            return False
+        self.n_strikes[node] = self.n_strikes.get(node, 0) + 1
+        return True
+
+    def _quarantine_node(self, record: QuarantineNode) -> None:
+        is_due = self.n_strikes.get(record.node, 0) == 3 and record.node not in self.quarantined
+        require(is_due, "a node put aside without three failures there", f"{record}, {self.n_strikes}")
+        self.quarantined.add(record.node)
 
     def _conclude_attempt(self, record: ConcludeAttempt) -> None:
         row = self._row(record)
@@ -352,6 +374,8 @@ class Witness:
             return None
         if row.ended is None and not row.is_node_lost and not row.is_left_over:
             return None
+        if row.is_node_to_blame:
+            return TrialStatus.PENDING
         returned = row.ended is not None and row.ended.outcome.value == "RETURNED"
         told = row.status_told()
         if told is None or told is TrialStatus.FAILED or (returned and row.told is None):
@@ -365,7 +389,7 @@ class Witness:
     def _trial_reported(self, record: TrialReported) -> None:
         row = self._require_running(record)
         require(row.told is None, "a late report became a result", f"{record}: it was told {row.told}")
-        self._note_success()
+        self._note_success(row)
         row.n_reports += 1
         if record.step > row.lost_at:
             row.forgive_losses()
@@ -487,13 +511,13 @@ class Witness:
         n_failed = sum(row.status is TrialStatus.FAILED for row in self.rows)
         if self.is_tripped:
             return not any(row.status is TrialStatus.RUNNING for row in self.rows)
-        return n_failed > 0 or len(self.ledger.lost_nodes) == self.plan.n_nodes
+        return n_failed > 0 or len(self.ledger.lost_nodes | self.quarantined) == self.plan.n_nodes
 
     # ------------------------------------------------------------ helpers
 
     def n_missing(self) -> tuple[int, int, int]:
         """See AskingBooks."""
-        return self.asking.n_missing(self.rows, self.gone_nodes, self.handled_at)
+        return self.asking.n_missing(self.rows, self.gone_nodes | self.quarantined, self.handled_at)
 
     @property
     def is_tripped(self) -> bool:
@@ -501,8 +525,10 @@ class Witness:
         n_alike = max(map(len, self.start_failures.values()), default=0)
         return n_alike >= self.plan.spec.n_alike_failures
 
-    def _note_success(self) -> None:
+    def _note_success(self, row: Row) -> None:
         self.has_success = True
+        if row.placement is not None:
+            self.good_nodes.add(row.placement.node)
         self.start_failures.clear()
 
     def _set(self, index: int, status: TrialStatus) -> None:
@@ -546,5 +572,6 @@ _RULES: dict[type, Callable[[Witness, Any], None]] = {
     StopAttempt: Witness._stop_attempt,
     ConcludeAttempt: Witness._conclude_attempt,
     DeleteCheckpoint: Witness._delete_checkpoint,
+    QuarantineNode: Witness._quarantine_node,
     EndExperiment: Witness._end_experiment,
 }

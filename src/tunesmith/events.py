@@ -198,6 +198,15 @@ class NodeLost(Event, frozen=True):
     node: str
 
 
+class NodeOffered(Event, frozen=True):
+    """What there is of a node for this experiment from here on: it joined, or its part has grown or shrunk.
+
+    It never shrinks below what the attempts on it hold.
+    """
+
+    node: Node
+
+
 # ---------------------------------------------------------------- commands
 
 
@@ -266,6 +275,13 @@ class DeleteCheckpoint(Command, frozen=True):
     path: str
 
 
+class QuarantineNode(Command, frozen=True):
+    """Start nothing more on this node in this session: whatever starts there fails."""
+
+    node: str
+    reason: str
+
+
 class EndExperiment(Command, frozen=True):
     """Start nothing more; the experiment is done when no attempt is left."""
 
@@ -283,11 +299,13 @@ Record = (
     | AttemptEnded
     | InterruptRequested
     | NodeLost
+    | NodeOffered
     | Suggest
     | StartAttempt
     | AnswerReport
     | StopAttempt
     | ConcludeAttempt
     | DeleteCheckpoint
+    | QuarantineNode
     | EndExperiment
 )

@@ -32,10 +32,15 @@ class Node(msgspec.Struct, frozen=True):
     cpu: float
     gpus: tuple[str, ...] = ()  #: what CUDA_VISIBLE_DEVICES would say for each
     custom: dict[str, float] = {}
+    gpu_shares: dict[str, float] = {}  #: of those GPUs that are not whole
+
+    def shares(self) -> dict[str, float]:
+        """How much of each GPU there is."""
+        return {gpu: self.gpu_shares.get(gpu, 1.0) for gpu in self.gpus}
 
     def words(self) -> str:
         """For messages, in the words of a request."""
-        return Resources(cpu=self.cpu, gpu=len(self.gpus), custom=self.custom).words()
+        return Resources(cpu=self.cpu, gpu=sum(self.shares().values()), custom=self.custom).words()
 
 
 class Placement(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from tunesmith.events import (
     ConfigsSuggested,
     InterruptRequested,
     NodeLost,
+    NodeOffered,
     ReportRefused,
     StartAttempt,
     Suggest,
@@ -167,6 +168,12 @@ class AnyEvents(RuleBasedStateMachine):
     def lose_a_node(self, node, luck):
         if luck == 0:
             self.feed(NodeLost(node))
+
+    @rule(node=st.sampled_from(["b", "c"]), extra=st.integers(0, 1))
+    def offer_a_node(self, node, extra):
+        known = next((known for known in self.world.state.pool.nodes if known.name == node), None)
+        cpu, gpus = (known.cpu, known.gpus) if known else (1.0, ())
+        self.feed(NodeOffered(Node(node, cpu + extra, gpus)))
 
     @rule()
     def the_driver_dies(self):

@@ -262,7 +262,8 @@ def test_the_trials_of_a_lost_node_start_again_elsewhere():
     assert [trial.placement.node for trial in world.trials] == ["a", "a", "b", "b"]
     world.handle(NodeLost("a"))
     assert world.status() == "PE PE RU RU"
-    assert [trial.n_losses for trial in world.trials] == [1, 1, 0, 0]
+    assert [trial.n_preemptions for trial in world.trials] == [1, 1, 0, 0]
+    assert [trial.n_losses + trial.n_failures for trial in world.trials] == [0, 0, 0, 0]
     world.handle(world.ended(2))
     assert world.status() == "RU PE CO RU"
     assert world.handle(world.ended(0, OUT.LOST, attempt=1)) == []

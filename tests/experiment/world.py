@@ -40,6 +40,7 @@ class World:
         stopper: Any = None,
         n_ahead: int | None = 0,
         answers_itself: bool = True,
+        is_elastic: bool = False,
         log: list[Record] = (),  # type: ignore[assignment]
         **spec: Any,
     ) -> None:
@@ -47,6 +48,7 @@ class World:
         self.make_scheduler = scheduler or FIFOScheduler
         self.make_stopper = stopper or NoopStopper
         self.n_slots, self.n_ahead, self.answers_itself = n_slots, n_ahead, answers_itself
+        self.is_elastic = is_elastic
         self.now = 0.0
         self.log: list[Record] = list(log)
         self.experiment = self.new_experiment()
@@ -62,6 +64,7 @@ class World:
             scheduler=scheduler,
             stopper=self.make_stopper(),
             n_ahead=self.n_ahead,
+            is_elastic=self.is_elastic,
         )
 
     def begin(self, epoch: int = 1, nodes: tuple[Node, ...] | None = None) -> list[Record]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tunesmith.events import AttemptEnded, EndReason
+from tunesmith.events import AttemptEnded, EndReason, QuarantineNode
 from tunesmith.experiment.state import ExperimentState
 from tunesmith.experiment.values import last_line
 from tunesmith.trial import AttemptOutcome, Trial, TrialStatus
 
 _MAX_LOSSES = 3  #: losses of one trial without a step in between, before it counts as failed
 _MAX_CRASHES = 1  #: further attempts after a death by a signal, where failures may be tried again at all
+_MAX_STRIKES = 3  #: failures that are put down to one node, before nothing more is started there
 _BACKOFF_S = 0.5  #: wait before the first retry; doubled for each further one
 _MAX_BACKOFF_S = 30.0
 
@@ -35,6 +36,8 @@ class Conclusion(NamedTuple):
 def conclude(state: ExperimentState, event: AttemptEnded, now: float) -> Conclusion:
     """Where the trial stands after this attempt. The event has been applied."""
     trial = state.trials[event.trial]
+    if trial.index in state.failures.struck:
+        return _after_strike(state, trial, event, now)
     if state.is_given_up(event):
         return _after_failure(state, trial, event, now)
     if trial.index in state.answered:
@@ -76,6 +79,22 @@ def _after_loss(state: ExperimentState, trial: Trial, event: AttemptEnded, now: 
         return Conclusion(TrialStatus.FAILED, line, ends_experiment=_fail_fast_words(state, trial, line))
     not_before = now + _backoff_s(n_lost - 1) if n_lost > 1 else None  # F45: a machine without room needs time
     return Conclusion(TrialStatus.PENDING, f"lost: {what}", not_before)
+
+
+def due_quarantine(state: ExperimentState, node: str) -> QuarantineNode | None:
+    """What puts the node aside, once attempts that are put down to it have failed there so often (F88); else None."""
+    n_strikes = state.failures.strikes.get(node, 0)
+    if n_strikes < _MAX_STRIKES or node in state.pool.quarantined:
+        return None
+    return QuarantineNode(node, f"{n_strikes} attempts failed there, and none has reported")
+
+
+def _after_strike(state: ExperimentState, trial: Trial, event: AttemptEnded, now: float) -> Conclusion:
+    assert trial.placement is not None
+    node = trial.placement.node
+    line = last_line(state.error_of(event) or event.outcome.value)
+    not_before = now + _backoff_s(state.failures.strikes[node])
+    return Conclusion(TrialStatus.PENDING, f"put down to node {node}, where nothing has reported: {line}", not_before)
 
 
 def _after_failure(state: ExperimentState, trial: Trial, event: AttemptEnded, now: float) -> Conclusion:

@@ -33,6 +33,13 @@ def due_ending(state: ExperimentState, stopper: Stopper, *, elapsed_s: float, ti
     return None if why is None else Ending(EndReason.STOPPER, why)
 
 
+def waits_for_room(state: ExperimentState, *, n_startable: float) -> bool:
+    """Whether there is something to start, or to ask for, and no node that has room for it."""
+    is_open = bool(state.paused) or min(len(state.pending), state.n_begun + n_startable) > 0
+    is_wanted = n_startable > 0 and not (state.is_exhausted or state.is_waiting)
+    return (is_open or is_wanted) and state.pool.n_fitting(state.spec.resources) == 0
+
+
 def ending_of_idleness(state: ExperimentState, *, n_startable: float, begins_trials: bool) -> Ending:
     """Why an experiment ends in which nothing runs and nothing is asked for or waited for.
 

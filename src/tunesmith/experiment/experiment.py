@@ -22,6 +22,7 @@ from tunesmith.events import (
     Event,
     InterruptRequested,
     NodeLost,
+    NodeOffered,
     Record,
     ReportRefused,
     SessionStarted,
@@ -33,9 +34,9 @@ from tunesmith.events import (
 )
 from tunesmith.experiment.asking import ConfigRequests
 from tunesmith.experiment.cloning import checked_clone, own_checkpoints
-from tunesmith.experiment.conclusion import Conclusion, conclude, conclude_as_told, status_at_end
+from tunesmith.experiment.conclusion import Conclusion, conclude, conclude_as_told, due_quarantine, status_at_end
 from tunesmith.experiment.curves import CurveLog
-from tunesmith.experiment.ending import due_ending, ending_of_idleness
+from tunesmith.experiment.ending import due_ending, ending_of_idleness, waits_for_room
 from tunesmith.experiment.judgement import Judgement, judge_nan, judge_report, with_anonymous_metric
 from tunesmith.experiment.retention import retention_of, retention_of_lenders, superseded
 from tunesmith.experiment.silence import SilenceWatch
@@ -70,12 +71,14 @@ class Experiment:
         begins_trials: bool = True,
         curves_by: str | None = None,
         thaws: bool = False,
+        is_elastic: bool = False,
     ) -> None:
         """Args:
         n_ahead: how many configs to hold ready beyond the free slots. None, for searchers that use results: only where
             what they cost is more than a small share of what trials take, and then what becomes free meanwhile.
         begins_trials: if not, only trials that have begun before run, and none is asked for, in this session.
         curves_by, thaws: of the searcher, see Searcher.
+        is_elastic: of the executor: without room for anything, it waits for more.
         """
         self.spec, self.space, self.objective = spec, space, objective
         self.scheduler, self.stopper = scheduler, stopper
@@ -83,6 +86,7 @@ class Experiment:
         self._begins_trials = begins_trials
         self._requests = ConfigRequests(n_ahead, thaws=thaws)
         self._thaws = thaws
+        self._is_elastic = is_elastic
         self._curves = None if curves_by is None else CurveLog(objective, time_attr=curves_by)
         self._silence = SilenceWatch(spec)
         limits_s = [limit for limit in (spec.time_budget_s, shortest_timeout_s(stopper)) if limit is not None]
@@ -197,7 +201,7 @@ class Experiment:
             self._on_session_started(event)
         elif isinstance(event, NodeLost):
             self._on_node_lost(event, now)
-        elif isinstance(event, ReportRefused):
+        elif isinstance(event, (ReportRefused, NodeOffered)):
             self._record(event)
         else:
             raise TypeError(f"{type(event).__name__} is no event of an executor or a suggester.")
@@ -283,8 +287,12 @@ class Experiment:
 
     def _on_ended(self, event: AttemptEnded, now: float) -> None:
         gone = self.state.in_use.get(event.trial) if event.outcome is AttemptOutcome.NO_CHECKPOINT else None
+        placement = self.state.trials[event.trial].placement
         self._record(event)
         self._conclude(event.trial, conclude(self.state, event, now))
+        quarantine = None if placement is None else due_quarantine(self.state, placement.node)
+        if quarantine is not None:
+            self._record(quarantine)
         known = self.state.trials[event.trial].checkpoints
         for saved in known:  # the next attempt starts from the one before it (F33, F86)
             if saved.path == gone:
@@ -328,7 +336,7 @@ class Experiment:
         for trial in trials:
             if trial.placement is not None and trial.placement.node == event.node:
                 error = f"the node {event.node} is gone"
-                lost = AttemptEnded(trial.index, trial.attempt, AttemptOutcome.LOST, at=0.0, error=error)
+                lost = AttemptEnded(trial.index, trial.attempt, AttemptOutcome.PREEMPTED, at=0.0, error=error)
                 self._conclude(trial.index, conclude(self.state, lost, now))
 
     def _on_interrupt(self, event: InterruptRequested) -> None:
@@ -361,6 +369,8 @@ class Experiment:
         if state.running or state.requests or any(at > now for at in state.not_before.values()):
             return
         n_startable = self._n_startable()
+        if self._is_elastic and waits_for_room(state, n_startable=n_startable):
+            return
         self._end(*ending_of_idleness(state, n_startable=n_startable, begins_trials=self._begins_trials))
 
     def _end(self, why: EndReason, detail: str | None, *, grace_s: float | None = None) -> None:

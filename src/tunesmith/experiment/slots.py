@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tunesmith.errors import ResourceError
 from tunesmith.resources import Node, Placement, Resources
@@ -16,8 +16,9 @@ class SlotPool:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.nodes = tuple(nodes)
         self._cpu = {node.name: node.cpu for node in nodes}
-        self._gpus = {node.name: dict.fromkeys(node.gpus, 1.0) for node in nodes}
+        self._gpus = {node.name: node.shares() for node in nodes}
         self._custom = {node.name: dict(node.custom) for node in nodes}
+        self.quarantined: set[str] = set()  #: names of nodes that nothing is placed on, whether they are there or not
         #: The last answer of `n_fitting`, until something is taken or released: most passes change nothing here.
         self._fitting: tuple[Resources, int] | None = None
 
@@ -36,7 +37,7 @@ class SlotPool:
         """Where the request fits now, without taking it; None if nowhere."""
         if self.n_fitting(request) == 0:
             return None
-        for node in self.nodes:
+        for node in self._open_nodes():
             placement = place_on(_Free(node, self._cpu, self._gpus, self._custom), request)
             if placement is not None:
                 return placement
@@ -45,9 +46,33 @@ class SlotPool:
     def n_fitting(self, request: Resources) -> int:
         """How many such requests would fit at the same time, beside what is taken."""
         if self._fitting is None or self._fitting[0] is not request:
-            free = (_Free(node, self._cpu, self._gpus, self._custom) for node in self.nodes)
+            free = (_Free(node, self._cpu, self._gpus, self._custom) for node in self._open_nodes())
             self._fitting = (request, sum(_n_fitting_on(node, request) for node in free))
         return self._fitting[1]
+
+    def has_other(self, name: str, request: Resources) -> bool:
+        """Whether a node but this one could hold the request when empty."""
+        others = (node for node in self._open_nodes() if node.name != name)
+        return any(place_on(_Empty(node), request) is not None for node in others)
+
+    def offer(self, node: Node) -> None:
+        """Add the node, or change what it has; what is taken of it stays taken."""
+        before = next((known for known in self.nodes if known.name == node.name), None)
+        self._fitting = None
+        if before is None:
+            self.nodes = (*self.nodes, node)
+            self._cpu[node.name], self._gpus[node.name] = node.cpu, node.shares()
+            self._custom[node.name] = dict(node.custom)
+            return
+        self.nodes = tuple(node if known is before else known for known in self.nodes)
+        self._cpu[node.name] += node.cpu - before.cpu
+        self._gpus[node.name] = _moved(self._gpus[node.name], before.shares(), node.shares())
+        self._custom[node.name] = _moved(self._custom[node.name], before.custom, node.custom)
+
+    def quarantine(self, name: str) -> None:
+        """Place nothing more on the node; what is taken of it stays taken."""
+        self.quarantined.add(name)
+        self._fitting = None
 
     def drop(self, name: str) -> None:
         """Take the node out; what was taken of it is gone with it."""
@@ -64,6 +89,9 @@ class SlotPool:
         """Give the placement back."""
         self._book(placement, +1.0)
 
+    def _open_nodes(self) -> Sequence[Node]:
+        return [node for node in self.nodes if node.name not in self.quarantined] if self.quarantined else self.nodes
+
     def _book(self, placement: Placement, sign: float) -> None:
         name = placement.node
         self._fitting = None
@@ -78,7 +106,7 @@ class SlotPool:
     def used(self) -> Resources:
         """What is taken, over all nodes."""
         cpu = sum(node.cpu - self._cpu[node.name] for node in self.nodes)
-        gpu = sum(1.0 - free for gpus in self._gpus.values() for free in gpus.values())
+        gpu = sum(share - self._gpus[node.name][name] for node in self.nodes for name, share in node.shares().items())
         custom: dict[str, float] = {}
         for node in self.nodes:
             for resource, amount in node.custom.items():
@@ -92,8 +120,8 @@ class SlotPool:
             free = node.cpu - sum(placement.resources.cpu for placement in mine)
             assert abs(free - self._cpu[node.name]) < 1e-6, (node.name, free, self._cpu[node.name])
             assert free > -1e-6, f"CPUs of {node.name} were given twice"
-            for gpu in node.gpus:
-                left = 1.0 - sum(placement.gpus.get(gpu, 0.0) for placement in mine)
+            for gpu, share in node.shares().items():
+                left = share - sum(placement.gpus.get(gpu, 0.0) for placement in mine)
                 assert abs(left - self._gpus[node.name][gpu]) < 1e-6 and left > -1e-6, (gpu, left)
             for name, there_is in node.custom.items():
                 left = there_is - sum(placement.resources.custom.get(name, 0.0) for placement in mine)
@@ -117,9 +145,12 @@ class _Empty(_Free):
     """A node with nothing taken."""
 
     def __init__(self, node: Node) -> None:
-        super().__init__(
-            node, {node.name: node.cpu}, {node.name: dict.fromkeys(node.gpus, 1.0)}, {node.name: dict(node.custom)}
-        )
+        super().__init__(node, {node.name: node.cpu}, {node.name: node.shares()}, {node.name: dict(node.custom)})
+
+
+def _moved(free: dict[str, float], before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """What is free of each, when there is no longer `before` of it but `after`."""
+    return {name: free.get(name, 0.0) + amount - before.get(name, 0.0) for name, amount in after.items()}
 
 
 def place_on(free: _Free, request: Resources) -> Placement | None:

@@ -19,6 +19,8 @@ from tunesmith.events import (
     EndExperiment,
     InterruptRequested,
     NodeLost,
+    NodeOffered,
+    QuarantineNode,
     Record,
     ReportRefused,
     SessionStarted,
@@ -179,7 +181,7 @@ class ExperimentState(TrialTable):
         best_value, best_step = best_after(self.objective, trial, event)
         self.n_steps += 1
         self.n_news += 1
-        self.failures.note_success()
+        self.failures.note_success(trial)
         self.failures.note_step(trial.index, event.step)
         for name in event.metrics:
             if name not in self.metrics_seen:
@@ -233,8 +235,12 @@ class ExperimentState(TrialTable):
         is_failure = (event.outcome.is_failure or is_given_up) and not was_told
         error = self.error_of(event)
         if event.outcome is AttemptOutcome.RETURNED and not is_given_up:
-            self.failures.note_success()
-        if is_failure:
+            self.failures.note_success(trial)
+        is_strike = is_failure and not is_given_up and self._is_to_blame(trial)
+        is_failure = is_failure and not is_strike
+        if is_strike:
+            self.failures.note_strike(trial, error)
+        elif is_failure:
             self.failures.note_failure(trial, event.outcome, error)
         if event.outcome is AttemptOutcome.LOST or (
             event.outcome is AttemptOutcome.STOPPED and not was_told and not is_given_up
@@ -258,8 +264,17 @@ class ExperimentState(TrialTable):
         for index in self.running:
             trial = self.trials[index]
             if trial.placement is not None and trial.placement.node == event.node:
-                self.failures.note_loss(trial)
-                self._set(index, n_losses=trial.n_losses + 1)
+                self._set(index, n_preemptions=trial.n_preemptions + 1)
+
+    def _node_offered(self, event: NodeOffered) -> None:
+        self.pool.offer(event.node)
+
+    def _is_to_blame(self, trial: Trial) -> bool:
+        """Whether the trial's failure is put down to its node: nothing ever reported there, and there is another."""
+        node = None if trial.placement is None else trial.placement.node
+        if node is None or node in self.failures.good_nodes or node in self.pool.quarantined:
+            return False
+        return self.pool.has_other(node, self.spec.resources)
 
     # ------------------------------------------------------------ folds of commands
 
@@ -331,6 +346,7 @@ class ExperimentState(TrialTable):
         self.answered.pop(index, None)
         self.stopping.pop(index, None)
         self.in_use.pop(index, None)
+        self.failures.struck.discard(index)
         self.borrowing.note_conclusion(self.trials[index], command.status)
         self.n_news += 1
         self.pace.note_conclusion(index, command.status, command.held_s)
@@ -345,6 +361,9 @@ class ExperimentState(TrialTable):
             left = tuple(saved for saved in self.trials[index].checkpoints if saved.path != command.path)
             self._set(index, checkpoints=left)
             self.borrowing.drop_unless_newest(self.trials[index])
+
+    def _quarantine_node(self, command: QuarantineNode) -> None:
+        self.pool.quarantine(command.node)
 
     def _end_experiment(self, command: EndExperiment) -> None:
         self.ending = command
@@ -403,11 +422,13 @@ _FOLDS: dict[type, Callable[[ExperimentState, Any], None]] = {
     AttemptEnded: ExperimentState._attempt_ended,
     InterruptRequested: ExperimentState._interrupt_requested,
     NodeLost: ExperimentState._node_lost,
+    NodeOffered: ExperimentState._node_offered,
     Suggest: ExperimentState._suggest,
     StartAttempt: ExperimentState._start_attempt,
     AnswerReport: ExperimentState._answer_report,
     StopAttempt: ExperimentState._stop_attempt,
     ConcludeAttempt: ExperimentState._conclude_attempt,
     DeleteCheckpoint: ExperimentState._delete_checkpoint,
+    QuarantineNode: ExperimentState._quarantine_node,
     EndExperiment: ExperimentState._end_experiment,
 }

@@ -14,6 +14,7 @@ from tunesmith.events import (
     ConfigsSuggested,
     Decision,
     NodeLost,
+    NodeOffered,
     Record,
     SessionStarted,
     StartAttempt,
@@ -74,6 +75,8 @@ class _Books:
             self.base = None  # the machine and what each is given may be others now
             self.held.clear()
             self.requests.clear()
+        elif isinstance(record, NodeOffered):
+            self.nodes[record.node.name] = record.node
         elif isinstance(record, NodeLost):
             self.nodes.pop(record.node, None)
 

@@ -21,6 +21,8 @@ from tunesmith.events import (
     EndReason,
     InterruptRequested,
     NodeLost,
+    NodeOffered,
+    QuarantineNode,
     Record,
     ReportRefused,
     SessionStarted,
@@ -90,6 +92,8 @@ EVERY_KIND: list[Record] = [
     AttemptStarted(0, 1, 1.5, pid=2**22, node="here"),
     InterruptRequested(1, "SIGINT"),
     NodeLost("here"),
+    NodeOffered(Node("there", 2.0, ("1",), {"license": 1.0}, {"1": 0.5})),
+    QuarantineNode("there", "3 attempts failed there"),
     EndExperiment(EndReason.INTERRUPTED, "Ctrl-C"),
 ]
 
