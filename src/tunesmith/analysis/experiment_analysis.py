@@ -33,6 +33,8 @@ from tunesmith.trial import MetricConstraint, Mode, TrialStatus
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tunesmith.analysis.importance import Importance
+
 logger = logging.getLogger(__name__)
 
 _CLONES = "SELECT trial FROM trial_configs WHERE first_config IS NOT NULL"
@@ -307,6 +309,16 @@ class ExperimentAnalysis:
             for trial in self.trials
             if trial.state in ended and trial.index not in clones and math.isfinite(found.get(trial.index, math.nan))
         ]
+
+    def importance(self, metric: str | None = None, mode: str | None = None, **options: Any) -> Importance:
+        """How much of the objective's variance each parameter explains: `.shares`, by name, the largest first.
+
+        Args: options: `step`, `space` and `seed`, as in `tunesmith.analysis.importance`, which says how it is computed.
+        Raises: ConfigError for an unknown metric; TuneError with fewer than 5 trials, or where nothing varies.
+        """
+        from tunesmith.analysis.importance import importance
+
+        return importance(self, metric, mode, **options)
 
     # ------------------------------------------------------------ tables
 

@@ -75,6 +75,15 @@ class Cube:
         """The leaf of a column."""
         return self._places[j].leaf
 
+    def parents(self, j: int) -> list[tuple[int, float]]:
+        """The choices that a column depends on, the innermost first: each one's column and the code of the option."""
+        found = []
+        parent = self._places[j].parent
+        while parent is not None:
+            found.append((parent[0], float(parent[1])))
+            parent = self._places[parent[0]].parent
+        return found
+
     @cached_property
     def is_categorical(self) -> NDArray[np.bool_]:
         """By column: codes without an order; shape (d,)."""
