@@ -50,7 +50,7 @@ class AskingBooks:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._costs_s: list[float] = []  #: of each answer, per config
+        self._costs_s: list[float] = []  #: of each answer, per config or thaw
         self._started_at: dict[int, float] = {}  #: of the running attempts of this session
         self._held_s: dict[int, list[float]] = {}  #: by trial, of its attempts since it was last over
         self._totals_s: list[float] = []  #: of the trials that completed or were stopped
@@ -65,8 +65,9 @@ class AskingBooks:
 
     def note_answer(self, answer: ConfigsSuggested) -> None:
         """The searcher itself answered."""
-        if answer.suggestions:
-            self._costs_s.append(answer.cpu_s / len(answer.suggestions))
+        n = len(answer.suggestions) + len(answer.thaws)
+        if n:
+            self._costs_s.append(answer.cpu_s / n)
 
     def note_start(self, trial: int, now: float) -> None:
         """It has its slot."""

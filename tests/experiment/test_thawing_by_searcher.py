@@ -267,3 +267,16 @@ def test_a_wish_to_go_on_that_a_crash_left_undone_is_asked_for_again():
     assert again.status() == "PA"
     assert again.request.n == 1
     assert again.trials[0].max_t == 6
+
+
+def test_what_an_answer_cost_is_shared_by_its_configs_and_thaws():
+    world = with_paused(n_trials=4, n_slots=2)
+    world.answer(1, thaws=[0], cpu_s=6.0)
+    assert world.state.pace.costs_s[-1] == 3.0
+    world.pause(0, 2)
+    world.answer(0, thaws=[1], cpu_s=5.0)
+    assert world.state.pace.costs_s[-1] == 5.0
+    n = len(world.state.pace.costs_s)
+    world.pause(2, 1)
+    world.answer(0, stops=[0], cpu_s=9.0)
+    assert len(world.state.pace.costs_s) == n

@@ -24,7 +24,7 @@ _JUDGED = (TrialStatus.COMPLETED, TrialStatus.STOPPED)
 class Pace:
     """What the searcher costs and what trials take, over all sessions; all durations are those recorded in the log."""
 
-    #: CPU seconds per config of the latest answers.
+    #: CPU seconds per config or thaw of the latest answers.
     costs_s: deque[float] = field(default_factory=lambda: deque(maxlen=_N_RECENT))
     #: How long the attempts of a trial have held their slots so far; of no trial that is over, INTERRUPTED apart.
     open_s: dict[int, float] = field(default_factory=dict)
@@ -32,10 +32,10 @@ class Pace:
     n_over: int = 0
     held_s: float = 0.0
 
-    def note_answer(self, cpu_s: float, n_configs: int) -> None:
-        """The searcher answered with so many configs."""
-        if n_configs > 0:
-            self.costs_s.append(cpu_s / n_configs)
+    def note_answer(self, cpu_s: float, n_proposals: int) -> None:
+        """The searcher answered with so many configs and thaws."""
+        if n_proposals > 0:
+            self.costs_s.append(cpu_s / n_proposals)
 
     def note_conclusion(self, trial: int, status: TrialStatus, held_s: float | None) -> None:
         """An attempt was concluded after so long, or a paused trial was (None)."""

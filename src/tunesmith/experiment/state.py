@@ -146,7 +146,7 @@ class ExperimentState(TrialTable):
     def _configs_suggested(self, event: ConfigsSuggested) -> None:
         request = self.requests.pop(event.request, None)
         if request is not None and request.instead_of is None:
-            self.pace.note_answer(event.cpu_s, len(event.suggestions))
+            self.pace.note_answer(event.cpu_s, len(event.suggestions) + len(event.thaws))
         self.is_exhausted = event.is_exhausted
         self.exhausted_note = event.note if event.is_exhausted else None
         self.sampling_error = event.error
