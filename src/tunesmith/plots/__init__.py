@@ -13,5 +13,27 @@ is computed in `tunesmith.analysis`. docs/plots.md shows them all.
 from __future__ import annotations
 
 from tunesmith.plots.best import best_so_far
+from tunesmith.plots.comparison import comparison
+from tunesmith.plots.contours import contour
+from tunesmith.plots.curves import learning_curves
+from tunesmith.plots.export import save
+from tunesmith.plots.fronts import pareto_front
+from tunesmith.plots.importances import importance
+from tunesmith.plots.parallel import parallel_coordinates
+from tunesmith.plots.rungs import rung_survival
+from tunesmith.plots.slices import slices
+from tunesmith.plots.timelines import timeline
 
-__all__ = ["best_so_far"]
+__all__ = [
+    "best_so_far",
+    "comparison",
+    "contour",
+    "importance",
+    "learning_curves",
+    "parallel_coordinates",
+    "pareto_front",
+    "rung_survival",
+    "save",
+    "slices",
+    "timeline",
+]

@@ -1,0 +1,182 @@
+"""The objective over two parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tunesmith.analysis.parameters import Parameter
+from tunesmith.analysis.response import Response, response
+from tunesmith.errors import ConfigError, TuneError
+from tunesmith.plots.axes import ValueAxis, log_ticks, value_axis
+from tunesmith.plots.figure import (
+    counted,
+    empty_figure,
+    escape,
+    graph_objects,
+    make_figure,
+    reader_of,
+    shortened,
+    status_note,
+    why_empty,
+)
+from tunesmith.plots.parameter_axes import Trials, jittered, parameter_layout, trials_of
+from tunesmith.plots.thinning import best_and_spread
+from tunesmith.space import Space, label
+from tunesmith.trial import Mode
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from tunesmith.analysis import ExperimentAnalysis
+
+_MAX_POINTS = 1000
+
+
+def contour(
+    result: ExperimentAnalysis,
+    x: str | None = None,
+    y: str | None = None,
+    metric: str | None = None,
+    mode: str | None = None,
+    *,
+    space: Mapping[str, Any] | Space | None = None,
+) -> Figure:
+    """What to expect for each pair of values of two parameters, the others as the space draws them.
+
+    The colour is the mean of a forest fitted to all trials; dots are trials, in the colour of what they reached. With
+    fewer than 5 trials only these are drawn. Both share one scale, logarithmic where the values span a lot; the darker
+    the better.
+
+    Args:
+        x, y: names of parameters; the two that explain most where left out (see `ExperimentAnalysis.importance`).
+        metric, mode: the experiment's own (the first of several) where left out.
+        space: as given to `run`, where its constraints or what `sample_from` draws should count.
+    Raises: ConfigError for an unknown metric or parameter, or one and the same twice; ImportError without plotly.
+    """
+    reader = reader_of(result)
+    trials = trials_of(reader, metric, mode)
+    chosen = trials.chosen
+    given = [trials.table.named(name) for name in (x, y) if name is not None]
+    if len(given) == 2 and given[0] is given[1]:
+        raise ConfigError(f"x and y are both {x!r}. Give two parameters.")
+    if len(trials.table.parameters) < 2:
+        return empty_figure(chosen.name, "Fewer than two parameters vary in the space; plots.slices shows one.")
+    if not np.isfinite(trials.value).any():
+        return empty_figure(chosen.name, why_empty(reader, chosen.name))
+    by_x, by_y = _pair(result, trials, x, y, metric=metric, space=space)
+    surface = response(result, chosen, (by_x.path, by_y.path), metric=metric, space=space)
+    is_known = np.isfinite(trials.value) & np.isfinite(by_x.values) & np.isfinite(by_y.values)
+    axis = value_axis(trials.value[is_known], chosen.mode)
+    notes = [counted(int(is_known.sum()), "trial"), *axis.notes, *status_note(reader)]
+    if surface is None:
+        notes.insert(0, "too few trials for a surface")
+    figure = make_figure(f"{chosen.name} over {by_x.name} and {by_y.name}", notes)
+    colours = _colours(axis, chosen.mode, chosen.name)
+    if surface is not None:
+        _add_surface(figure, surface, (by_x, by_y), axis=axis, colours=colours)
+    _add_dots(figure, trials, (by_x, by_y), is_known=is_known, axis=axis, colours=colours)
+    known_x, known_y = (_extent(parameter, is_known, surface, i) for i, parameter in enumerate((by_x, by_y)))
+    figure.update_layout(xaxis=parameter_layout(by_x, known_x), yaxis=parameter_layout(by_y, known_y))
+    figure.update_layout(coloraxis=colours, showlegend=False)
+    return figure
+
+
+def _pair(
+    result: ExperimentAnalysis, trials: Trials, x: str | None, y: str | None, *, metric: str | None, space: Any
+) -> tuple[Parameter, Parameter]:
+    """The parameters named, completed by the most important ones; by the first of the space with too few trials."""
+    ranked = [parameter.name for parameter in trials.table.parameters]
+    if x is None or y is None:
+        try:
+            ranked = list(result.importance(metric, trials.chosen.mode.value, space=space).shares)
+        except TuneError:
+            pass
+    given = {trials.table.named(name).name for name in (x, y) if name is not None}
+    others = [name for name in ranked if name not in given]
+    by_x = trials.table.named(x if x is not None else others.pop(0))
+    return by_x, trials.table.named(y if y is not None else others.pop(0))
+
+
+def _colours(axis: ValueAxis, mode: Mode, name: str) -> dict[str, Any]:
+    bar: dict[str, Any] = {"thickness": 14, "outlinewidth": 0, "title": {"text": escape(shortened(name, 14))}}
+    if axis.is_log and (ticks := log_ticks(axis.low, axis.high)):
+        bar |= {"tickvals": np.log10(ticks["tickvals"]), "ticktext": ticks["ticktext"]}
+    return {
+        "colorscale": "Viridis",
+        "reversescale": mode is Mode.MAX,
+        "cmin": axis.low,
+        "cmax": axis.high,
+        "colorbar": bar,
+    }
+
+
+def _scaled(values: Any, axis: ValueAxis) -> Any:
+    if not axis.is_log:
+        return np.clip(values, axis.low, axis.high)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.clip(np.log10(values), axis.low, axis.high)
+
+
+def axis_places(parameter: Parameter, values: tuple[Any, ...]) -> list[float]:
+    """Where values of a config lie on the parameter's axis."""
+    if parameter.options is None:
+        return [float(value) for value in values]
+    names = [label(value) for value in values]
+    if set(names) <= set(parameter.options):
+        return [float(parameter.options.index(name)) for name in names]
+    return [float(i) for i in range(len(values))]
+
+
+def _add_surface(
+    figure: Figure, surface: Response, by: tuple[Parameter, Parameter], *, axis: ValueAxis, colours: dict[str, Any]
+) -> None:
+    go = graph_objects()
+    x, y = axis_places(by[0], surface.x), axis_places(by[1], surface.y)
+    z = _scaled(surface.mean, axis)[np.argsort(y, kind="stable")][:, np.argsort(x, kind="stable")]
+    facts = {"x": sorted(x), "y": sorted(y), "z": z, "coloraxis": "coloraxis", "hoverinfo": "skip", "opacity": 0.85}
+    if any(parameter.options is not None for parameter in by):
+        figure.add_trace(go.Heatmap(**facts))
+    else:
+        lines = {"coloring": "fill", "showlines": True}
+        figure.add_trace(go.Contour(**facts, ncontours=14, contours=lines, line={"width": 0.4, "color": "white"}))
+
+
+def _add_dots(
+    figure: Figure,
+    trials: Trials,
+    by: tuple[Parameter, Parameter],
+    *,
+    is_known: Any,
+    axis: ValueAxis,
+    colours: dict[str, Any],
+) -> None:
+    known = np.flatnonzero(is_known)
+    at = known[best_and_spread(trials.losses[known], _MAX_POINTS)]
+    x, y = (jittered(parameter, parameter.values, trials.trial * (1 + i))[at] for i, parameter in enumerate(by))
+    figure.add_trace(
+        graph_objects().Scatter(
+            x=x,
+            y=y,
+            customdata=np.stack([trials.trial[at], trials.value[at]], axis=1),
+            mode="markers",
+            marker={
+                "color": _scaled(trials.value[at], axis),
+                "coloraxis": "coloraxis",
+                "size": 9 if len(at) <= 100 else 6 if len(at) <= 400 else 4,
+                "line": {"color": "white", "width": 1.0 if len(at) <= 400 else 0.5},
+            },
+            hovertemplate=f"trial %{{customdata[0]}}<br>{escape(by[0].name)} %{{x:.6g}}<br>{escape(by[1].name)} "
+            f"%{{y:.6g}}<br>{escape(trials.chosen.name)} %{{customdata[1]:.6g}}<extra></extra>",
+        )
+    )
+
+
+def _extent(parameter: Parameter, is_known: Any, surface: Response | None, i: int) -> Any:
+    """All values that are drawn along an axis."""
+    values = parameter.values[is_known]
+    if surface is None or parameter.options is not None:
+        return values
+    return np.concatenate([values, axis_places(parameter, (surface.x, surface.y)[i])])
