@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tunesmith.api.study import Study
     from tunesmith.callbacks import CLIReporter, ProgressReporter
     from tunesmith.errors import TuneError, TunesmithError
+    from tunesmith.hooks import Callback
     from tunesmith.methods import create_scheduler
-    from tunesmith.protocols import Callback
     from tunesmith.searchers import create_searcher
     from tunesmith.space import (
         choice,
@@ -93,7 +93,7 @@ _HOMES = {
     **dict.fromkeys(("CLIReporter", "ProgressReporter"), "tunesmith.callbacks"),
     **dict.fromkeys(("TuneError", "TunesmithError"), "tunesmith.errors"),
     **dict.fromkeys(("Trainable", "with_parameters"), "tunesmith.trialside.trainable"),
-    "Callback": "tunesmith.protocols",
+    "Callback": "tunesmith.hooks",
     "Checkpoint": "tunesmith.trialside.checkpoint",
     "InvalidConfig": "tunesmith.trialside.call",
     "Stopper": "tunesmith.stoppers",

@@ -222,8 +222,11 @@ class Store(Protocol):
 # ---------------------------------------------------------------- callback
 
 
-class Callback(Protocol):
-    """Watches an experiment. Called from a thread of its own, never from the loop; what it raises stops nothing."""
+class RecordCallback(Protocol):
+    """Watches an experiment record by record; `tunesmith.Callback` is told the same trial by trial.
+
+    Called from a thread of its own, never from the loop; what it raises ends it, and nothing else.
+    """
 
     def setup(self, folder: Path) -> None:
         """Before the first record. `tunesmith.stores.open_reader(folder)` reads the experiment."""

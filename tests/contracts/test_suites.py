@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import tunesmith as tune
 from tunesmith.testing import CallbackContract
 
 
@@ -22,9 +23,14 @@ class _Counting:
         self.calls.append("end")
 
 
-class TestCallback(CallbackContract):
+class TestRecordCallback(CallbackContract):
     def make(self):
         return _Counting()
+
+
+class TestCallback(CallbackContract):
+    def make(self):
+        return tune.Callback()
 
 
 def test_the_suites_do_not_import_pytest():

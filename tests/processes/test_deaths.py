@@ -15,7 +15,7 @@ import pytest
 import tunesmith as tune
 from tunesmith.errors import TunesmithError
 from tunesmith.events import AttemptEnded
-from tunesmith.protocols import Callback
+from tunesmith.protocols import RecordCallback
 from tunesmith.stores import open_reader, open_store
 from tunesmith.trial import AttemptOutcome, TrialStatus
 
@@ -349,7 +349,7 @@ def test_whoever_was_stopped_for_a_while_goes_on_and_no_trial_is_tried_again(tmp
     assert [trial.trial.attempt for trial in check_store(tmp_path).trials] == [1, 1, 1]
 
 
-class Listening(Callback):
+class Listening(RecordCallback):
     """Has a thread of its own while an experiment runs."""
 
 

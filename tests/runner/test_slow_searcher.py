@@ -10,7 +10,7 @@ import pytest
 import tunesmith as tune
 from tunesmith.events import Suggest, TrialReported
 from tunesmith.experiment import pace
-from tunesmith.protocols import Callback, History, Searcher
+from tunesmith.protocols import History, RecordCallback, Searcher
 from tunesmith.runner.suggester import ThreadSuggester
 from tunesmith.searchers import RandomSearch
 from tunesmith.space import Space, uniform
@@ -42,7 +42,7 @@ class Slow(Searcher):
         return RandomSearch().suggest(history, rng, 1)
 
 
-class Releases(Callback):
+class Releases(RecordCallback):
     """Tells the searcher to answer when so many reports are stored: the first trial's."""
 
     def __init__(self, searcher, n_reports=N_STEPS):

@@ -15,7 +15,7 @@ import tunesmith as tune
 from tunesmith.clock import VirtualClock
 from tunesmith.errors import LeaseError, StoreError
 from tunesmith.events import StartAttempt, Suggest
-from tunesmith.protocols import Callback
+from tunesmith.protocols import RecordCallback
 from tunesmith.stores import connection, copies, create_store, open_reader, open_store
 from tunesmith.stores.connection import is_network_path
 
@@ -238,7 +238,7 @@ def test_a_file_system_is_shared_by_machines_or_not(tmp_path, kind, is_shared):
     assert is_network(tmp_path, f"x /home {kind} rw") is is_shared
 
 
-class Follower(Callback):
+class Follower(RecordCallback):
     def __init__(self):
         self.told = []
         self.has_trial = threading.Event()

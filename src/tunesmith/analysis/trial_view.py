@@ -162,6 +162,16 @@ class TrialView:
         return str(self._reader.folder / "trials" / f"{self._trial.index:05d}")
 
     @property
+    def local_path(self) -> str:
+        """The same, as Ray Tune 2 calls it."""
+        return self.logdir
+
+    @property
+    def trainable_name(self) -> str:
+        """The name of the function or class that it trains with."""
+        return self._reader.spec.trainable_name
+
+    @property
     def log_path(self) -> str:
         """The file with what the trial printed."""
         return str(self._reader.folder / "logs" / f"{self._trial.index:05d}.log")
@@ -182,16 +192,18 @@ class TrialView:
         start_step, start_time_s = ((start[0][0] or 0), (start[0][1] or 0.0)) if start else (0, 0.0)
         # The first report of an attempt goes on from its start, which for a clone is not the trial's report before.
         before_s = rows[1][0] if len(rows) > 1 and rows[1][1] == trial.attempt else start_time_s
-        filled = filled_in(trial, experiment_id=self._reader.spec.experiment_id)
-        filled["time_this_iter_s"] = trial.time_total_s - (before_s or 0.0)
-        filled["time_since_restore"] = trial.time_total_s - start_time_s
-        filled["iterations_since_restore"] = trial.step - start_step
-        filled["config"] = trial.config
+        filled = ray_result(
+            trial,
+            experiment_id=self._reader.spec.experiment_id,
+            experiment_tag=self.experiment_tag,
+            before_s=before_s or 0.0,
+            start_step=start_step,
+            start_time_s=start_time_s,
+        )
         if rows and rows[0][1] != trial.attempt:  # a clone that has reported nothing yet: its own last report
             filled |= {"time_total_s": rows[0][0], "training_iteration": rows[0][2]}
             filled["config"] = self._reader.config_of(trial.index, rows[0][1])
-        filled["experiment_tag"] = self.experiment_tag
-        return {**trial.metrics, **{key: filled[key] for key in _ORDER if key not in trial.metrics}}
+        return {**trial.metrics, **{key: value for key, value in filled.items() if key not in trial.metrics}}
 
     def values(self, metric: str) -> list[tuple[int, float]]:
         """Step and value of every result that has the metric."""
@@ -222,6 +234,31 @@ def filled_in(trial: Trial, *, experiment_id: str) -> dict[str, Any]:
         "hostname": trial.node,
         "node_ip": trial.node or "127.0.0.1",
     }
+
+
+def ray_result(
+    trial: Trial,
+    *,
+    experiment_id: str,
+    experiment_tag: str,
+    before_s: float,
+    start_step: int,
+    start_time_s: float,
+) -> dict[str, Any]:
+    """All the keys that Ray Tune adds to a report, in its order.
+
+    Args:
+        before_s: training time up to the report before, or up to the attempt's start.
+        start_step, start_time_s: what the attempt started from.
+    """
+    filled = filled_in(trial, experiment_id=experiment_id) | {
+        "time_this_iter_s": trial.time_total_s - before_s,
+        "time_since_restore": trial.time_total_s - start_time_s,
+        "iterations_since_restore": trial.step - start_step,
+        "config": trial.config,
+        "experiment_tag": experiment_tag,
+    }
+    return {key: filled[key] for key in _ORDER}
 
 
 def experiment_tag(trial: Trial, space: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from tunesmith.analysis import ExperimentAnalysis
+from tunesmith.api.callbacks import AnyCallback, check_callbacks, make_followers
 from tunesmith.api.changes import continued_spec
 from tunesmith.api.folder import existing, new_folder, resumable_hint
 from tunesmith.api.plan import Plan, trial_names
@@ -20,7 +21,7 @@ from tunesmith.errors import LeaseError, StoreError, TuneError
 from tunesmith.events import EndReason, Event
 from tunesmith.experiment import Experiment, SlotPool
 from tunesmith.experiment.judgement import missing_metric_note
-from tunesmith.protocols import Callback, Executor, Launch
+from tunesmith.protocols import Executor, Launch
 from tunesmith.runner.housekeeping import Housekeeper
 from tunesmith.runner.interrupts import interrupts_as_events
 from tunesmith.runner.loop import Loop
@@ -48,7 +49,7 @@ def drive(
     root: Path,
     executor: Executor,
     reporter: ProgressReporter | None,
-    callbacks: Sequence[Callback],
+    callbacks: Sequence[AnyCallback],
     verbose: int,
     on_change: Mapping[str, str],
     resume: Resume,
@@ -59,8 +60,8 @@ def drive(
 
     Raises: TuneError if it cannot go on for a reason that is no trial's.
     """
-    SlotPool(executor.nodes()).check_possible(plan.spec.resources)
-    executor.check_space(plan.space)
+    check_callbacks(callbacks)
+    executor.check(plan.space, plan.spec.resources)
     plan = plan._replace(spec=replace(plan.spec, name=settle_name(resume, root, plan.spec.name)))
     folder, plan, is_new = _settle_folder(plan, root, on_change=on_change, resume=resume, verbose=verbose)
     if not is_new and _is_finished(folder, plan.spec, reruns_failed=resume.reruns_failed):
@@ -138,16 +139,17 @@ class _Parts:
             if note is not None:
                 _log.warning(note)
 
-    def watch(self, reporter: ProgressReporter | None, callbacks: Sequence[Callback], verbose: int) -> None:
+    def watch(self, reporter: ProgressReporter | None, callbacks: Sequence[AnyCallback], verbose: int) -> None:
         """Have reporter and callbacks follow the log from here on."""
         self._watcher = Watcher(
             self._folder,
+        after_seq = self._store.last_seq()
             experiment=self._experiment,
             clock=self._executor.clock,
             reporter=reporter,
-            callbacks=callbacks,
+            followers=make_followers(self._folder, callbacks, after_seq=after_seq),
             verbose=verbose,
-            after_seq=self._store.last_seq(),
+            after_seq=after_seq,
         )
 
     def run(self, launch: Launch, resume: Resume) -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.analysis import ExperimentAnalysis
+from tunesmith.api.callbacks import AnyCallback
 from tunesmith.api.changes import parse_on_change
 from tunesmith.api.driver import drive
 from tunesmith.api.plan import make_executor, make_plan, results_folder
 from tunesmith.api.resume import parse_resume
 from tunesmith.callbacks import CLIReporter, ProgressReporter
 from tunesmith.errors import ConfigError, TuneError, TunesmithError
-from tunesmith.protocols import Callback, Executor, Scheduler, Searcher
+from tunesmith.protocols import Executor, Scheduler, Searcher
 from tunesmith.trial import TrialStatus
 from tunesmith.trialside.call import run_trainable
 from tunesmith.trialside.current import TRIAL_VARIABLE, attach_from_environment, has_own_session
@@ -72,7 +73,7 @@ def run(
     fail_fast: bool | str = False,
     resume: bool | str = False,
     raise_on_failed_trial: bool = True,
-    callbacks: Sequence[Callback] | None = None,
+    callbacks: Sequence[AnyCallback] | None = None,
     max_concurrent_trials: int | None = None,
     storage_path: str | Path | None = None,
     max_total_steps: int | None = None,
@@ -110,6 +111,7 @@ def run(
         resume: True, "LOCAL" or "REMOTE": an experiment of this name must exist; "AUTO": go on if it does (also without
             this word); "PROMPT": ask. "ERRORED" runs failed trials again from their last checkpoint, "RESTART_ERRORED"
             from scratch; with "_ONLY" no trial begins that had not begun. "AUTO+ERRORED" joins two.
+        callbacks: objects of subclasses of `Callback`, and trackers (docs/tracking.md). They slow nothing down.
         capacity: what may be used here, where it differs from what is found: {"cpu": 4, "license": 2}.
         grace_s: seconds that a trial which must end gets before SIGKILL.
         first_report_timeout_s, report_timeout_s: an attempt without a report for so long, after its start or after a

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from tunesmith.errors import StoreError
 from tunesmith.events import Record
-from tunesmith.protocols import Callback
+from tunesmith.protocols import RecordCallback
 from tunesmith.runner.patience import Patience
 from tunesmith.stores import Reader, open_reader
 
@@ -21,14 +22,35 @@ _INTERVAL_S = 0.5
 _HANG_S = 30.0  #: a call that takes longer is warned about, once
 
 
+class Following(Protocol):
+    """Something that follows the log beside the loop, until the experiment ends."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+
+    def start(self) -> None:
+        """Begin to follow."""
+
+    def look_after(self) -> None:
+        """Called now and then by somebody who watches: warn about what does not go on."""
+
+    def end(self) -> None:
+        """Take what is left, then stop; returns at once. The store is closed for writing."""
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait until it has stopped, for this long or for a bounded time of its own; whether it has."""
+
+
 class Follower:
     """Hands the committed records to one callback, by a cursor of its own. The log is its queue, so it misses nothing.
 
     What the callback raises is logged once, and it is not called any more. What it takes is nobody's time but its own.
     """
 
-    def __init__(self, folder: Path, callback: Callback, *, after_seq: int) -> None:
+    def __init__(self, folder: Path, callback: RecordCallback, *, after_seq: int, name: str | None = None) -> None:
         self._folder, self._callback, self._cursor = folder, callback, after_seq
+        self._name = type(callback).__name__ if name is None else name
         self._ended = threading.Event()
         self._calling: tuple[str, float] | None = None  #: what is being called, and since when
         self._has_warned = False
@@ -38,7 +60,7 @@ class Follower:
     @property
     def name(self) -> str:
         """The callback's, for messages."""
-        return type(self._callback).__name__
+        return self._name
 
     def start(self) -> None:
         """Begin to follow."""

@@ -14,8 +14,7 @@ from tunesmith.clock import Clock
 from tunesmith.errors import StoreError
 from tunesmith.events import Record
 from tunesmith.experiment import Experiment
-from tunesmith.protocols import Callback
-from tunesmith.runner.follower import Follower
+from tunesmith.runner.follower import Following
 from tunesmith.runner.patience import Patience
 from tunesmith.stores import DATABASE_NAME, Reader, open_reader
 
@@ -29,7 +28,7 @@ _CLOSE_TIMEOUT_S = 60.0  #: how long the end of an experiment waits for a slow r
 class Watcher:
     """Reads committed records and hands them to the reporter; each callback has a follower of its own beside it.
 
-    What a reporter or callback raises is logged once and ends only it.
+    What a reporter raises is logged once and ends only it.
     """
 
     def __init__(
@@ -39,14 +38,14 @@ class Watcher:
         experiment: Experiment,
         clock: Clock,
         reporter: ProgressReporter | None,
-        callbacks: Sequence[Callback],
+        followers: Sequence[Following],
         verbose: int,
         after_seq: int = 0,
     ) -> None:
         """Args: after_seq: where to begin; what a resumed log holds already is not told again."""
         self._folder, self._experiment, self._clock = folder, experiment, clock
         self._reporter, self._verbose = reporter, verbose
-        self._followers = [Follower(folder, callback, after_seq=after_seq) for callback in callbacks]
+        self._followers = tuple(followers)
         self._cursor = after_seq
         self._news: list[Record] = []  #: read, and not shown yet
         self._patience, self._has_warned_of_reading = Patience(), False

@@ -1,0 +1,75 @@
+"""A trial as callbacks are shown it: like one of the results, but one object that changes as the log is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tunesmith.analysis import TrialView
+from tunesmith.analysis.trial_view import ray_result
+from tunesmith.events import CONTINUE, Decision, StartAttempt, TrialReported
+from tunesmith.stores import Reader
+from tunesmith.trial import Trial
+
+_DERIVED = ("parent", "schedule", "experiment_tag")  #: what TrialView works out once for a trial that stands still
+
+
+class LiveTrial(TrialView):
+    """A trial at the moment that a hook tells of. Compared by identity, so it can be a key of a dict."""
+
+    def __init__(self, trial: Trial, reader: Reader) -> None:
+        super().__init__(trial, reader)
+        self._last_result: dict[str, Any] = {}
+        self._decision = CONTINUE
+        self._start_step, self._start_time_s, self._before_s = 0, 0.0, 0.0
+
+    @property
+    def last_result(self) -> dict[str, Any]:
+        """The last report with the keys that Ray Tune fills in; {} before the first."""
+        return self._last_result
+
+    @property
+    def decision(self) -> Decision:
+        """What the trial was answered to its last report; `decision.words()` is the reason, None for a plain go-on."""
+        return self._decision
+
+    @property
+    def n_reports(self) -> int:
+        """How many reports are stored, those of attempts that were superseded included."""
+        return self._trial.n_reports
+
+    @property
+    def logdir(self) -> str:
+        """The directory of the trial's own files; it is made where there is none yet."""
+        path = super().logdir
+        Path(path).mkdir(parents=True, exist_ok=True)
+        return path
+
+    def update(self, trial: Trial) -> None:
+        """The trial as it stands now."""
+        self._trial = trial
+        for name in _DERIVED:
+            self.__dict__.pop(name, None)
+        if self._last_result and trial.status.is_over and not self._last_result["done"]:
+            self._last_result = {**self._last_result, "done": True}
+
+    def begin(self, start: StartAttempt) -> None:
+        """An attempt starts: what its reports' times and counts go on from."""
+        self._start_step, self._start_time_s = start.start_step, start.start_time_s
+        self._before_s, self._decision = start.start_time_s, CONTINUE
+
+    def report(self, report: TrialReported, decision: Decision, *, is_last: bool) -> None:
+        """The trial reported and was answered; `is_last`: the attempt ends the trial with it."""
+        self._decision = decision
+        filled = ray_result(
+            self._trial,
+            experiment_id=self._reader.spec.experiment_id,
+            experiment_tag=self.experiment_tag,
+            before_s=self._before_s,
+            start_step=self._start_step,
+            start_time_s=self._start_time_s,
+        )
+        self._before_s = report.time_total_s
+        self._last_result = {**report.metrics, **filled, **report.metrics}
+        if "done" not in report.metrics:
+            self._last_result["done"] = is_last
