@@ -61,7 +61,8 @@ def drive(
     Raises: TuneError if it cannot go on for a reason that is no trial's.
     """
     check_callbacks(callbacks)
-    executor.check(plan.space, plan.spec.resources)
+    SlotPool(executor.nodes()).check_possible(plan.spec.resources)
+    executor.check_space(plan.space)
     plan = plan._replace(spec=replace(plan.spec, name=settle_name(resume, root, plan.spec.name)))
     folder, plan, is_new = _settle_folder(plan, root, on_change=on_change, resume=resume, verbose=verbose)
     if not is_new and _is_finished(folder, plan.spec, reruns_failed=resume.reruns_failed):
