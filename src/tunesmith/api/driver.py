@@ -142,9 +142,9 @@ class _Parts:
 
     def watch(self, reporter: ProgressReporter | None, callbacks: Sequence[AnyCallback], verbose: int) -> None:
         """Have reporter and callbacks follow the log from here on."""
+        after_seq = self._store.last_seq()
         self._watcher = Watcher(
             self._folder,
-        after_seq = self._store.last_seq()
             experiment=self._experiment,
             clock=self._executor.clock,
             reporter=reporter,
