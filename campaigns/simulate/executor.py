@@ -27,8 +27,9 @@ from tunesmith.events import (
     TrialReported,
     Verdict,
 )
+from tunesmith.experiment.slots import SlotPool
 from tunesmith.protocols import Launch
-from tunesmith.resources import Node
+from tunesmith.resources import Node, Resources
 from tunesmith.space import Space
 from tunesmith.trial import AttemptOutcome
 
@@ -92,8 +93,9 @@ class WorldExecutor:
         """All nodes: one that was lost is back for the next driver."""
         return self._plan.nodes
 
-    def check_space(self, space: Space) -> None:
-        """Nothing travels."""
+    def check(self, space: Space, request: Resources) -> None:
+        """See Executor.check; nothing travels."""
+        SlotPool(self.nodes()).check_possible(request)
 
     def start(self, launch: Launch) -> None:
         """Nothing to prepare."""

@@ -4,6 +4,7 @@ this file only; `tunesmith.testing` holds a contract suite for each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -165,10 +166,17 @@ class Launch(msgspec.Struct, frozen=True):
     checkpoint_freq: int = 0  #: of class trainables: save every so many steps
     checkpoint_at_end: bool = False
     log_cap_bytes: int = 16 * 2**20
+    resources: Resources = Resources()  #: of a trial that asks for nothing else
+    n_wanted: Callable[[], float] = lambda: math.inf  #: how many attempts could run now, were there room for all
+    place: str = ""  #: tells the executors apart that run one experiment's trials side by side on one machine
 
 
 class Executor(Protocol):
-    """Runs attempts and hands back events. The only place where time passes is `wait`."""
+    """Runs attempts and hands back events. The only place where time passes is `wait`.
+
+    One whose nodes come and go has a further attribute, `is_elastic`, which is True: without any room the experiment
+    waits for `NodeOffered` instead of ending. Its `nodes` answers, once started, what there is for now.
+    """
 
     @property
     def clock(self) -> Clock:
@@ -181,8 +189,11 @@ class Executor(Protocol):
     def nodes(self) -> tuple[Node, ...]:
         """What there is to run on."""
 
-    def check_space(self, space: Space) -> None:
-        """Raise TrainableError, before anything is made, where a constant or an option of the space cannot travel."""
+    def check(self, space: Space, request: Resources) -> None:
+        """Raise before anything is made: ResourceError where no node can ever hold what a trial asks for.
+
+        TrainableError where a constant or an option of the space cannot travel.
+        """
 
     def start(self, launch: Launch) -> None:
         """Get ready. Raises TrainableError where the trainable cannot travel, before anything runs."""

@@ -274,7 +274,7 @@ def test_a_changed_space_or_objective_that_is_allowed_goes_on_with_the_new_one()
         ({"name": "../up"}, ConfigError, "plain folder name"),
         ({"resume": True}, ConfigError, "there is no name"),
         ({"no_such_argument": 1}, ConfigError, "no_such_argument"),
-        ({"executor": "threads"}, ConfigError, "'processes' or 'inline'"),
+        ({"executor": "threads"}, ConfigError, "'processes', 'inline' or 'ray'"),
         ({"scheduler": "asherah"}, ConfigError, "asherah"),
         ({"search_alg": "psychic"}, ConfigError, "psychic"),
         ({"durability": "maybe"}, ConfigError, "durability"),

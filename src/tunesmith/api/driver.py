@@ -61,8 +61,7 @@ def drive(
     Raises: TuneError if it cannot go on for a reason that is no trial's.
     """
     check_callbacks(callbacks)
-    SlotPool(executor.nodes()).check_possible(plan.spec.resources)
-    executor.check_space(plan.space)
+    executor.check(plan.space, plan.spec.resources)
     plan = plan._replace(spec=replace(plan.spec, name=settle_name(resume, root, plan.spec.name)))
     folder, plan, is_new = _settle_folder(plan, root, on_change=on_change, resume=resume, verbose=verbose)
     if not is_new and _is_finished(folder, plan.spec, reruns_failed=resume.reruns_failed):
@@ -93,6 +92,8 @@ def drive(
             grace_s=plan.spec.grace_s,
             checkpoint_freq=plan.spec.checkpoint_freq,
             checkpoint_at_end=plan.spec.checkpoint_at_end,
+            resources=plan.spec.resources,
+            n_wanted=experiment.n_wanted,
         )
         parts.run(launch, resume)
     finally:
@@ -221,6 +222,7 @@ def _experiment(plan: Plan, executor: Executor, *, begins_trials: bool) -> Exper
         begins_trials=begins_trials,
         curves_by=getattr(plan.searcher, "curves_by", None),
         thaws=getattr(plan.searcher, "thaws", False),
+        is_elastic=getattr(executor, "is_elastic", False),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 import uuid
@@ -23,6 +24,7 @@ from tunesmith.spec import CheckpointPolicy, ExperimentSpec, NanPolicy, check_nu
 from tunesmith.stoppers import NoopStopper, bind_stopper, parse_stop
 from tunesmith.trial import Mode
 from tunesmith.trialside.call import check_trainable
+from tunesmith.trialside.current import TRIAL_VARIABLE
 from tunesmith.trialside.trainable import trainable_name
 
 _log = logging.getLogger("tunesmith")
@@ -160,9 +162,13 @@ def _version() -> str:
 
 
 def make_executor(executor: str | Executor | None, capacity: Mapping[str, float] | None) -> Executor:
-    """The executor by name: "processes" (the default), "inline", or one that was made."""
+    """The executor by name: "processes", "inline", "ray", or one that was made.
+
+    The default is "ray" where RAY_ADDRESS names a cluster, unless this is a trial's process already; else "processes".
+    """
     if executor is None:
-        executor = "inline" if sys.platform == "win32" else "processes"
+        is_on_cluster = bool(os.environ.get("RAY_ADDRESS")) and TRIAL_VARIABLE not in os.environ
+        executor = "ray" if is_on_cluster else "inline" if sys.platform == "win32" else "processes"
     if executor == "processes":
         from tunesmith.executors.processes import ProcessExecutor
 
@@ -171,15 +177,27 @@ def make_executor(executor: str | Executor | None, capacity: Mapping[str, float]
         from tunesmith.executors.inline import InlineExecutor
 
         return InlineExecutor(capacity)
+    if executor == "ray":
+        return _ray_executor(capacity)
     if isinstance(executor, str):
-        raise ConfigError(f"executor is {executor!r}. Give 'processes' or 'inline'.")
+        raise ConfigError(f"executor is {executor!r}. Give 'processes', 'inline' or 'ray'.")
     return executor
+
+
+def _ray_executor(capacity: Mapping[str, float] | None) -> Executor:
+    if capacity:
+        raise ConfigError("capacity= is for this machine; on a Ray cluster each node has what `ray start` was told.")
+    try:
+        from tunesmith.executors.ray import RayExecutor
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise ConfigError("The Ray executor needs Ray: pip install 'tunesmith[ray]'.") from error
+    return RayExecutor()
 
 
 def results_folder(local_dir: str | Path | None) -> Path:
     """Where experiments lie: the argument, else the variable TUNESMITH_RESULTS, else a folder in the user's home."""
-    import os
-
     return Path(local_dir or os.environ.get("TUNESMITH_RESULTS") or RESULTS_FOLDER).expanduser().resolve()
 
 

@@ -69,6 +69,15 @@ def log_path(launch: Launch, trial: int) -> Path:
     return launch.folder / "logs" / f"{trial:05d}.log"
 
 
+def template_log_path(launch: Launch) -> Path:
+    """The log of the process that the trials are forked from."""
+    return launch.folder / "logs" / f"template{'-' if launch.place else ''}{launch.place}.log"
+
+
+class PackedConfig(dict[str, Any]):
+    """A config that was packed where its objects live: what `config_fields` made of it."""
+
+
 def is_interruption(answer: AnswerReport, stop: StopAttempt | None) -> bool:
     """Whether the answer ends its attempt for no other reason than `stop`, which leaves the trial to go on later."""
     if stop is None or (stop.trial, stop.attempt) != (answer.trial, answer.attempt):
@@ -78,6 +87,8 @@ def is_interruption(answer: AnswerReport, stop: StopAttempt | None) -> bool:
 
 def config_fields(config: dict[str, Any]) -> dict[str, Any]:
     """The config as JSON where that keeps it whole, else pickled: it may hold classes and functions."""
+    if isinstance(config, PackedConfig):
+        return dict(config)
     if _is_plain(config):
         return {"config": config}
     return {"config": None, "config_pickle": base64.b64encode(dumps(config)).decode()}

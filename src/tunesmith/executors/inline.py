@@ -26,8 +26,9 @@ from tunesmith.events import (
 )
 from tunesmith.executors.attempts import end_without_checkpoint, is_interruption, make_log_folder, session_facts
 from tunesmith.executors.machine import local_node
+from tunesmith.experiment.slots import SlotPool
 from tunesmith.protocols import Launch
-from tunesmith.resources import Node
+from tunesmith.resources import Node, Resources
 from tunesmith.space import Space
 from tunesmith.trial import AttemptOutcome
 from tunesmith.trialside.call import InvalidConfig, run_trainable
@@ -65,8 +66,9 @@ class InlineExecutor:
         """This machine."""
         return (self._node,)
 
-    def check_space(self, space: Space) -> None:
-        """Nothing travels: the objects are here."""
+    def check(self, space: Space, request: Resources) -> None:
+        """See Executor.check; nothing travels."""
+        SlotPool(self.nodes()).check_possible(request)
 
     def start(self, launch: Launch) -> None:
         """Nothing needs to be packed: the code is here."""

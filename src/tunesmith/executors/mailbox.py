@@ -34,6 +34,10 @@ class Mailbox:
     def post(self, event: Event, delay_s: float = 0.0) -> None:
         """Deliver the event after `delay_s` seconds."""
         self._posted.append((event, time.monotonic() + delay_s if delay_s > 0 else 0.0))
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the loop look, without an event."""
         try:
             os.write(self._wake_w, b"!")
         except OSError:

@@ -21,8 +21,9 @@ from tunesmith.events import (
     TrialReported,
     Verdict,
 )
+from tunesmith.experiment.slots import SlotPool
 from tunesmith.protocols import Launch
-from tunesmith.resources import Node
+from tunesmith.resources import Node, Resources
 from tunesmith.space import Space
 from tunesmith.trial import AttemptOutcome
 
@@ -84,8 +85,9 @@ class SimulatedExecutor:
         """The simulated node."""
         return (self._node,)
 
-    def check_space(self, space: Space) -> None:
-        """Nothing travels."""
+    def check(self, space: Space, request: Resources) -> None:
+        """See Executor.check; nothing travels."""
+        SlotPool(self.nodes()).check_possible(request)
 
     def start(self, launch: Launch) -> None:
         """Nothing to prepare."""

@@ -130,6 +130,15 @@ class Experiment:
             deadlines.append(self._started_at + self.time_limit_s)
         return min([*deadlines, self._silence.next_deadline(), self._requests.deadline])
 
+    def n_wanted(self) -> float:
+        """How many attempts could run now, were there room for all that may still start; infinity if endlessly many."""
+        state = self.state
+        if state.ending is not None:
+            return len(state.running)
+        n_new = self._n_startable()
+        n_begun = len(state.running) + state.n_begun + len(state.paused)
+        return min(n_begun + n_new, self.spec.max_concurrent_trials or math.inf)
+
     # ------------------------------------------------------------ replay and handle
 
     def replay(self, records: Iterable[Record]) -> None:

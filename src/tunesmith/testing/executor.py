@@ -18,6 +18,7 @@ from tunesmith.events import (
     Decision,
     Event,
     InterruptRequested,
+    NodeOffered,
     ReportRefused,
     StartAttempt,
     StopAttempt,
@@ -26,7 +27,7 @@ from tunesmith.events import (
     Verdict,
 )
 from tunesmith.protocols import Executor, Launch
-from tunesmith.resources import Placement, Resources
+from tunesmith.resources import Node, Placement, Resources
 from tunesmith.trial import AttemptOutcome, TrialStatus
 
 #: (config) -> one dict of metrics for each report; returning ends the trial.
@@ -83,6 +84,8 @@ class Driver:
     ) -> None:
         self.executor, self.decide = executor, decide
         self.events: list[Event] = []
+        self.is_elastic: bool = getattr(executor, "is_elastic", False)
+        self.nodes: dict[str, Node] = {}  #: by name, as an elastic executor last offered them
         launch = Launch(
             experiment_id="e" * 32,
             experiment_name="sample",
@@ -103,12 +106,32 @@ class Driver:
             if isinstance(event, TrialReported) and decision is not None:
                 self.executor.carry_out([AnswerReport(event.trial, event.attempt, event.step, decision)])
 
+    def wait(self, timeout_s: float) -> list[Event]:
+        """What happened; what is offered meanwhile is noted."""
+        end = time.monotonic() + timeout_s
+        while True:
+            events = self.executor.wait(max(0.0, end - time.monotonic()) if self.is_elastic else timeout_s)
+            self.nodes |= {event.node.name: event.node for event in events if isinstance(event, NodeOffered)}
+            others = [event for event in events if not isinstance(event, NodeOffered)]
+            if others or not events or not self.is_elastic:
+                return others
+
+    def node_with_room(self) -> str:
+        """The name of a node for one more attempt; an elastic executor's may be to come."""
+        if not self.is_elastic:
+            return self.executor.nodes()[0].name
+        end = time.monotonic() + _DEADLINE_S
+        while not any(node.cpu >= 1 for node in self.nodes.values()):
+            assert time.monotonic() < end, "no node was offered"
+            self.handle(self.wait(0.1))
+        return next(name for name, node in self.nodes.items() if node.cpu >= 1)
+
     def run(self, is_enough: Callable[[], bool]) -> None:
         """Go on until it is enough; a contract that is broken by silence fails after a minute."""
         end = time.monotonic() + _DEADLINE_S
         while not is_enough():
             assert time.monotonic() < end, f"nothing more came after {self.events}"
-            self.handle(self.executor.wait(1.0))
+            self.handle(self.wait(1.0))
 
     def run_to_the_end(self, n_attempts: int = 1) -> None:
         """Until so many attempts have ended."""
@@ -149,7 +172,7 @@ class ExecutorContract:
     def _start(
         self, driver: Driver, trial: int = 0, *, attempt: int = 1, start_step: int = 0, start_time_s: float = 0.0
     ) -> StartAttempt:
-        node = driver.executor.nodes()[0].name
+        node = driver.node_with_room()
         placement = Placement(node=node, resources=Resources(cpu=1.0))
         config = {"start": 10.0 * trial}
         command = StartAttempt(trial, attempt, placement, config, start_step=start_step, start_time_s=start_time_s)
@@ -260,7 +283,7 @@ class ExecutorContract:
         try:
             self._start(driver)
             driver.run(lambda: bool(driver.of(TrialReported)))
-            driver.handle(driver.executor.wait(self.quiet_s))
+            driver.handle(driver.wait(self.quiet_s))
             assert len(driver.of(TrialReported)) == 1
             driver.executor.carry_out([AnswerReport(0, 1, 1, CONTINUE)])
             driver.run(lambda: len(driver.of(TrialReported)) == 2)
@@ -285,7 +308,7 @@ class ExecutorContract:
             driver.executor.carry_out(others)
             driver.run_to_the_end()
             driver.executor.carry_out([*others, AnswerReport(0, 1, 3, CONTINUE), StopAttempt(0, 1, "why")])
-            assert driver.executor.wait(self.quiet_s) == []
+            assert driver.wait(self.quiet_s) == []
         finally:
             self.close(driver.executor)
         assert driver.of(AttemptEnded)[0].outcome is AttemptOutcome.RETURNED
@@ -299,7 +322,7 @@ class ExecutorContract:
             command = self._start(driver)
             driver.executor.carry_out([StopAttempt(command.trial, command.attempt, "why")])
             driver.run_to_the_end()
-            assert driver.executor.wait(self.quiet_s) == []
+            assert driver.wait(self.quiet_s) == []
         finally:
             self.close(driver.executor)
         assert driver.of(AttemptEnded)[0].outcome is AttemptOutcome.STOPPED
@@ -314,7 +337,7 @@ class ExecutorContract:
             for _ in range(2):
                 driver.executor.carry_out([StopAttempt(0, 1, "why", is_immediate=True)])
             driver.run_to_the_end()
-            assert driver.executor.wait(self.quiet_s) == []
+            assert driver.wait(self.quiet_s) == []
         finally:
             self.close(driver.executor)
         assert len(driver.of(AttemptEnded)) == 1
@@ -346,8 +369,8 @@ class ExecutorContract:
     def test_waiting_ends_when_its_time_is_over(self, tmp_path: Path) -> None:
         driver = self._driver(three_reports, tmp_path)
         try:
-            assert driver.executor.wait(0.01) == []
-            assert driver.executor.wait(0.0) == []
+            assert driver.wait(0.01) == []
+            assert driver.wait(0.0) == []
         finally:
             self.close(driver.executor)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunesmith.errors import TrainableError
 from tunesmith.executors.pickling import dumps, lives_in_script
@@ -15,11 +15,19 @@ _LARGE_BYTES = 256 * 2**20
 _ADVICE = "Create such an object (lock, open file, connection) inside the function."
 
 
+class PackedTrainable(NamedTuple):
+    """A trainable that was packed elsewhere."""
+
+    code: bytes
+
+
 def pack_trainable(trainable: Any) -> bytes:
     """The trainable with the globals it uses, pickled.
 
     Raises: TrainableError naming the captured variable that cannot be pickled.
     """
+    if isinstance(trainable, PackedTrainable):
+        return trainable.code
     try:
         packed = dumps(trainable)
     except Exception as error:

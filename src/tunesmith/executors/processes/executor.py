@@ -23,7 +23,12 @@ from tunesmith.events import (
     StopAttempt,
     Verdict,
 )
-from tunesmith.executors.attempts import end_without_checkpoint, make_log_folder, session_facts
+from tunesmith.executors.attempts import (
+    end_without_checkpoint,
+    make_log_folder,
+    session_facts,
+    template_log_path,
+)
 from tunesmith.executors.machine import local_node
 from tunesmith.executors.mailbox import Mailbox
 from tunesmith.executors.processes.attempt import Attempt, StartQueue
@@ -36,8 +41,9 @@ from tunesmith.executors.processes.reaper import tree_of
 from tunesmith.executors.processes.reaper_link import ReaperLink
 from tunesmith.executors.processes.sweeps import Sweeps
 from tunesmith.executors.processes.template_link import TemplateLink
+from tunesmith.experiment.slots import SlotPool
 from tunesmith.protocols import Launch
-from tunesmith.resources import Node
+from tunesmith.resources import Node, Resources
 from tunesmith.space import Space
 from tunesmith.trial import AttemptOutcome
 from tunesmith.trialside.wire import encode_frame
@@ -71,8 +77,9 @@ class ProcessExecutor:
         """This machine."""
         return (self._node,)
 
-    def check_space(self, space: Space) -> None:
-        """See Executor.check_space."""
+    def check(self, space: Space, request: Resources) -> None:
+        """See Executor.check."""
+        SlotPool(self.nodes()).check_possible(request)
         check_config(space.tree)
 
     def start(self, launch: Launch) -> None:
@@ -378,7 +385,7 @@ class ProcessExecutor:
         if self._fatal is not None:
             return
         if not is_worth_another:
-            log = self._launch.folder / "logs" / "template.log"
+            log = template_log_path(self._launch)
             n_deaths = self._template.n_deaths
             self._fatal = TunesmithError(f"{why[0].upper()}{why[1:]} {n_deaths} times in a row. See {log}.")
             return

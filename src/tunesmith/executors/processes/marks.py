@@ -8,19 +8,20 @@ import sys
 from pathlib import Path
 
 from tunesmith.executors.processes import reaper
+from tunesmith.protocols import Launch
 
 MARK_VARIABLE = "TUNESMITH_EXPERIMENT"
 _MAX_PASSES = 100
 
 
-def mark_of(experiment_id: str, folder: Path) -> str:
+def mark_of(launch: Launch) -> str:
     """What this experiment's processes carry in `MARK_VARIABLE`.
 
     A copy of the folder has the same id and may be run beside the original: device and inode tell them apart. They
     stay when the folder is renamed.
     """
-    status = folder.stat()
-    return f"{experiment_id}@{status.st_dev}:{status.st_ino}"
+    status = launch.folder.stat()
+    return f"{launch.experiment_id}@{status.st_dev}:{status.st_ino}{launch.place}"
 
 
 def sweep_marked(mark: str) -> int:

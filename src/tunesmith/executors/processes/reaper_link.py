@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
+from tunesmith.executors.attempts import template_log_path
 from tunesmith.executors.processes import reaper
 from tunesmith.executors.processes.isolation import ONE_THREAD_ENV
 from tunesmith.executors.processes.marks import MARK_VARIABLE, mark_of, sweep_marked
@@ -25,7 +26,7 @@ class ReaperLink:
     """Starts the reaper, tells it what to do, reads what it says. Selectable for reading."""
 
     def __init__(self, launch: Launch, socket_path: str, token: str, *, start_method: str) -> None:
-        self._launch, self._mark = launch, mark_of(launch.experiment_id, launch.folder)
+        self._launch, self._mark = launch, mark_of(launch)
         self._env = {
             **{name: value for name, value in os.environ.items() if name not in _OF_AN_OUTER_TRIAL},
             **ONE_THREAD_ENV,
@@ -71,7 +72,7 @@ class ReaperLink:
                 "argv": interpreter_command("tunesmith.executors.processes.template"),
                 "env": self._env,
                 "cwd": str(Path.cwd()),
-                "log": str(self._launch.folder / "logs" / "template.log"),
+                "log": str(template_log_path(self._launch)),
             }
         )
 
