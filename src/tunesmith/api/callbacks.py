@@ -10,6 +10,7 @@ from tunesmith.errors import ConfigError
 from tunesmith.hooks import Callback, ForgivingCaller
 from tunesmith.protocols import RecordCallback
 from tunesmith.runner.follower import Follower, Following
+from tunesmith.stores import open_reader
 
 AnyCallback = Callback | RecordCallback
 
@@ -20,9 +21,8 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
         raise ConfigError(f"callbacks is {callbacks!r}. Give a list of callbacks.")
     for i, callback in enumerate(callbacks):
         if isinstance(callback, type):
-            raise ConfigError(
-                f"callbacks[{i}] is the class {callback.__name__}. Give an object: {callback.__name__}()."
-            )
+            name = callback.__name__
+            raise ConfigError(f"callbacks[{i}] is the class {name}. Give an object: {name}().")
         if not isinstance(callback, Callback) and not callable(getattr(callback, "on_records", None)):
             raise ConfigError(
                 f"callbacks[{i}] is {callback!r}. Give an object of a subclass of tunesmith.Callback, or one with the "
@@ -31,8 +31,44 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
 
 
 def make_followers(folder: Path, callbacks: Sequence[AnyCallback], *, after_seq: int) -> list[Following]:
-    """One follower for each callback: a thread."""
-    return [_follower(folder, callback, after_seq=after_seq) for callback in callbacks]
+    """One follower for each callback: a process for a tracker, which knows where it stood, else a thread."""
+    trackers, others = _parted(callbacks)
+    return [*_tracker_processes(folder, trackers), *(_follower(folder, each, after_seq=after_seq) for each in others)]
+
+
+def catch_up(folder: Path, callbacks: Sequence[AnyCallback]) -> None:
+    """Let the trackers that are behind tell what they have not told of a finished experiment."""
+    trackers, _ = _parted(callbacks)
+    if not trackers:
+        return
+    reader = open_reader(folder)
+    try:
+        behind = [process for process in _tracker_processes(folder, trackers) if process.is_behind(reader)]
+    finally:
+        reader.close()
+    for process in behind:
+        process.start()
+        process.end()
+    for process in behind:
+        process.join()
+
+
+def _parted(callbacks: Sequence[AnyCallback]) -> tuple[list[Any], list[AnyCallback]]:
+    """Trackers and others. Without any callback the trackers' modules are not imported."""
+    if not callbacks:
+        return [], []
+    from tunesmith.trackers import Tracker
+
+    trackers = [callback for callback in callbacks if isinstance(callback, Tracker)]
+    return trackers, [callback for callback in callbacks if not isinstance(callback, Tracker)]
+
+
+def _tracker_processes(folder: Path, trackers: Sequence[Any]) -> Sequence[Any]:
+    if not trackers:
+        return []
+    from tunesmith.trackers import make_tracker_processes
+
+    return make_tracker_processes(folder, trackers)
 
 
 def _follower(folder: Path, callback: AnyCallback, *, after_seq: int) -> Following:

@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from tunesmith.analysis import ExperimentAnalysis
-from tunesmith.api.callbacks import AnyCallback, check_callbacks, make_followers
+from tunesmith.api.callbacks import AnyCallback, catch_up, check_callbacks, make_followers
 from tunesmith.api.changes import continued_spec
 from tunesmith.api.folder import existing, new_folder, resumable_hint
 from tunesmith.api.plan import Plan, trial_names
@@ -66,6 +66,7 @@ def drive(
     folder, plan, is_new = _settle_folder(plan, root, on_change=on_change, resume=resume, verbose=verbose)
     if not is_new and _is_finished(folder, plan.spec, reruns_failed=resume.reruns_failed):
         _say(verbose, _FINISHED.format(name=plan.spec.name))
+        catch_up(folder, callbacks)
         return ExperimentAnalysis(open_reader(folder))
     experiment = _experiment(plan, executor, begins_trials=is_new or not resume.without_new_trials)
     store = _created(folder, plan, durability) if is_new else None

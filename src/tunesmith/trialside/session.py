@@ -135,6 +135,8 @@ class Session:
     def __init__(self, facts: TrialFacts, channel: Channel, *, clock: Clock | None = None) -> None:
         self.facts = facts
         self.channel = channel
+        #: How the function ended, in the words of the `ended` frame; None while it runs. For what runs at exit.
+        self.outcome: str | None = None
         self._clock = clock or SystemClock()
         self._started_at = self._clock.now()
         self._lock = threading.RLock()  #: guards all that follows, and the channel

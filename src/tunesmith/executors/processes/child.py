@@ -66,6 +66,7 @@ def run_attempt(facts: dict[str, Any], trainable: Any) -> None:
     set_session(session)
     own_pid = os.getpid()
     outcome, error = _run(trainable, session, facts)
+    session.outcome = outcome
     if error is not None:
         _print_error(error)
     if os.getpid() == own_pid:

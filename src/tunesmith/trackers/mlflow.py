@@ -1,0 +1,174 @@
+"""MLflow: a run for the experiment, and in it one for each trial."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tunesmith.hooks import LiveTrial
+from tunesmith.trackers.tracker import Secret, Tracker
+from tunesmith.trackers.values import as_file_name, decision_words, end_facts, flat_masked, measurements
+from tunesmith.trial import TrialStatus
+
+_PARENT = "mlflow.parentRunId"
+_KEY = "tunesmith.run"  #: the tag by which a run is found again: experiment and trial
+_COUNTED = "training_iteration"  #: every report has it, so its history counts the reports that are there
+_MAX_PARAM = 6000  #: characters of a parameter's value that MLflow takes
+_N_PARAMS = 100  #: in one call
+_STATUS = {TrialStatus.FAILED: "FAILED", TrialStatus.INVALID: "FAILED", TrialStatus.INTERRUPTED: "KILLED"}
+
+
+class MLflowLoggerCallback(Tracker):
+    """Logs to MLflow, with Ray Tune's arguments: an experiment, a run for the whole, nested ones for trials.
+
+    Without `tracking_uri` MLflow decides, as it does elsewhere: MLFLOW_TRACKING_URI, or a database in the current
+    folder. After a crash or a resume a trial goes on in its own run, which is found by a tag.
+    """
+
+    extra = "mlflow"
+    modules: ClassVar[tuple[str, ...]] = ("mlflow",)
+
+    def __init__(
+        self,
+        tracking_uri: str | None = None,
+        registry_uri: str | None = None,
+        experiment_name: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        tracking_token: str | None = None,
+        save_artifact: bool = False,
+    ) -> None:
+        """Args:
+            experiment_name: of MLflow's experiment; None: MLFLOW_EXPERIMENT_NAME, or the name of this one.
+            tags: of all runs.
+            tracking_token: for a server that wants one; MLFLOW_TRACKING_TOKEN does as well.
+            save_artifact: log checkpoints as artifacts.
+        Raises: MissingExtraError without the package mlflow or mlflow-skinny.
+        """
+        super().__init__()
+        self._uri, self._registry_uri = tracking_uri, registry_uri
+        self._name, self._tags = experiment_name or os.environ.get("MLFLOW_EXPERIMENT_NAME"), dict(tags or {})
+        self._token = None if tracking_token is None else Secret(tracking_token)
+        self._saves_artifacts = save_artifact
+        self._client: Any = None
+        self._mlflow_id = self._experiment_id = self._parent = ""
+        self._runs: dict[LiveTrial, str] = {}
+        self._n_logged: dict[LiveTrial, int] = {}  #: reports that a run has had before this process began
+
+    def identity(self) -> Mapping[str, Any]:
+        """See Tracker."""
+        return {"tracking_uri": self._uri, "experiment_name": self._name}
+
+    def secrets(self) -> Collection[str]:
+        """See Tracker."""
+        return () if self._token is None else (self._token.reveal(),)
+
+    def environment(self) -> Mapping[str, str]:
+        """See Tracker."""
+        return {} if self._token is None else {"MLFLOW_TRACKING_TOKEN": self._token.reveal()}
+
+    def setup(self, *_: Any, **info: Any) -> None:
+        """See Callback."""
+        from mlflow.tracking import MlflowClient
+
+        self._client = MlflowClient(tracking_uri=self._uri, registry_uri=self._registry_uri)
+        self._experiment_id = info["experiment_id"]
+        name = self._name or info["experiment_name"]
+        found = self._client.get_experiment_by_name(name)
+        self._mlflow_id = self._client.create_experiment(name) if found is None else found.experiment_id
+        self._parent = self._find_or_create(info["experiment_name"], self._experiment_id, {})
+        self._client.set_terminated(self._parent, status="RUNNING")  # it goes on, if it had ended
+
+    def log_trial_start(self, trial: LiveTrial) -> None:
+        """See LoggerCallback."""
+        run = self._run_of(trial)
+        self._client.update_run(run, status="RUNNING")
+        if trial.trial.attempt > 1:  # a parameter cannot change in MLflow; a clone's does
+            self._client.set_tag(run, "tunesmith.config", str(flat_masked(trial.config))[:_MAX_PARAM])
+
+    def log_trial_result(self, iteration: int, trial: LiveTrial, result: dict[str, Any]) -> None:
+        """See LoggerCallback."""
+        from mlflow.entities import Metric, RunTag
+
+        run = self._run_of(trial)
+        if trial.n_reports <= self._n_logged.get(trial, 0):
+            return
+        at_ms = int(1000 * (trial.trial.reported_at or 0.0))
+        metrics = [Metric(_clean(name), value, at_ms, trial.step) for name, value in measurements(result).items()]
+        words = decision_words(trial)
+        facts = {} if words is None else {"tunesmith.decision": words[0], "tunesmith.reason": words[1]}
+        tags = [RunTag(name, value[:_MAX_PARAM]) for name, value in facts.items()]
+        self._client.log_batch(run, metrics=metrics, tags=tags)
+
+    def log_trial_save(self, trial: LiveTrial) -> None:
+        """See LoggerCallback."""
+        path = trial.checkpoint.path
+        if not self._saves_artifacts or path is None or not Path(path).is_dir():
+            return  # retention was faster
+        try:
+            self._client.log_artifacts(
+                self._run_of(trial), path, artifact_path=f"checkpoints/{as_file_name(Path(path).name)}"
+            )
+        except OSError:
+            if Path(path).is_dir():
+                raise
+
+    def log_trial_end(self, trial: LiveTrial, failed: bool = False) -> None:
+        """See LoggerCallback."""
+        self._finish(trial)
+
+    def on_trial_pause(self, iteration: int, trials: Sequence[LiveTrial], trial: LiveTrial, **info: Any) -> None:
+        """See Callback."""
+        self._client.update_run(self._run_of(trial), status="SCHEDULED")
+
+    def on_experiment_end(self, trials: Sequence[LiveTrial], **info: Any) -> None:
+        """See Callback."""
+        for trial in trials:
+            if trial in self._runs and trial.state in (TrialStatus.RUNNING, TrialStatus.INTERRUPTED):
+                self._finish(trial, status="KILLED")
+        is_cut_off = any(trial.state in (TrialStatus.RUNNING, TrialStatus.INTERRUPTED) for trial in trials)
+        self._client.set_terminated(self._parent, status="KILLED" if is_cut_off else "FINISHED")
+
+    # ------------------------------------------------------------ runs
+
+    def _run_of(self, trial: LiveTrial) -> str:
+        if trial not in self._runs:
+            key = f"{self._experiment_id}/{trial.index}"
+            self._runs[trial] = run = self._find_or_create(trial.name, key, {_PARENT: self._parent}, trial=trial)
+            params = [(_clean(name), str(value)[:_MAX_PARAM]) for name, value in flat_masked(trial.config).items()]
+            self._log_params(run, params)
+        return self._runs[trial]
+
+    def _find_or_create(self, name: str, key: str, tags: Mapping[str, str], *, trial: LiveTrial | None = None) -> str:
+        """The run that has the key, or a new one with it."""
+        found = self._client.search_runs([self._mlflow_id], filter_string=f"tags.`{_KEY}` = '{key}'", max_results=1)
+        if found:
+            run: str = found[0].info.run_id
+            if trial is not None:
+                self._n_logged[trial] = len(self._client.get_metric_history(run, _COUNTED))
+            return run
+        given = {name: str(value) for name, value in self._tags.items()}
+        created = self._client.create_run(self._mlflow_id, run_name=name, tags={**given, **tags, _KEY: key})
+        new: str = created.info.run_id
+        return new
+
+    def _log_params(self, run: str, params: Sequence[tuple[str, str]]) -> None:
+        """Those that the run does not have: a clone's other values are in a tag."""
+        from mlflow.entities import Param
+
+        there = self._client.get_run(run).data.params
+        new = [Param(name, value) for name, value in params if name not in there]
+        for i in range(0, len(new), _N_PARAMS):
+            self._client.log_batch(run, params=new[i : i + _N_PARAMS])
+
+    def _finish(self, trial: LiveTrial, status: str | None = None) -> None:
+        run = self._run_of(trial)
+        for name, words in end_facts(trial).items():
+            self._client.set_tag(run, f"tunesmith.{name}", words[:_MAX_PARAM])
+        self._client.set_terminated(run, status=status or _STATUS.get(trial.state, "FINISHED"))
+
+
+def _clean(name: str) -> str:
+    """The name with what MLflow does not take in one replaced."""
+    return "".join(c if c.isalnum() or c in "_-. :/" else "_" for c in name)[:250]
