@@ -45,7 +45,7 @@ MIN_TRIALS = 5
 #: Of more trials, the model is fitted to as many, drawn anew for each of its repetitions.
 _MAX_ROWS = 1000
 _N_REPEATS = 8
-_N_SAMPLES = 2**13
+_N_SAMPLES = 2**12
 _N_BINS = 16  #: of a parameter by itself
 _N_PAIR_BINS = 8
 
@@ -196,7 +196,7 @@ def _settled_sample(cube: Cube, rng: np.random.Generator) -> Array:
     rows = cube.sample(rng, _N_SAMPLES)
     if not (cube.has_dependents or cube.has_constraints):
         return rows
-    rows, is_allowed = cube.settle(rows[: _N_SAMPLES // 4], index=0)
+    rows, is_allowed = cube.settle(rows[: _N_SAMPLES // 2], index=0)
     return np.asarray(rows[is_allowed])
 
 

@@ -20,6 +20,7 @@ LOG_RATIO = 20.0
 #: A bad value further out than so many times the width of the middle 80 % lies beyond the axis.
 _FAR = 4.0
 _PADDING = 0.05
+_LARGEST = 1.7e308
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,14 @@ def value_axis(values: Array, mode: Mode | None, *, has_rug: bool = False) -> Va
     places = np.log10(finite) if is_log else finite
     shown = places if mode is None else places[_is_near(mode.as_loss(1.0) * places)]
     low, high = float(shown.min()), float(shown.max())
-    pad = _PADDING * (high - low) or max(abs(low) * 0.1, 1e-12 if low else 0.5)
+    pad = _PADDING * (high / 2 - low / 2) * 2 or max(abs(low) * 0.1, 1e-12 if low else 0.5)
     room = 2.0 * pad if has_rug else pad
-    return ValueAxis(is_log, low - room, high + pad, len(places) - len(shown))
+    return ValueAxis(is_log, max(low - room, -_LARGEST), min(high + pad, _LARGEST), len(places) - len(shown))
 
 
 def _is_near(losses: Array) -> NDArray[np.bool_]:
+    scale = max(1.0, float(np.abs(losses).max()) / 1e300)  # else differences of huge values overflow
+    losses = losses / scale
     low, high = np.quantile(losses, [0.1, 0.9])
     width = high - low
     if width <= 0.0:
@@ -78,21 +81,40 @@ def _is_near(losses: Array) -> NDArray[np.bool_]:
     return np.asarray(losses <= high + _FAR * width)
 
 
-def log_ticks(low: float, high: float) -> dict[str, Any]:
-    """Ticks of a logarithmic axis from 10**low to 10**high: decades, and 2 and 5 between them where these are few."""
+def log_ticks(low: float, high: float, limit: int = 8) -> dict[str, Any]:
+    """Ticks of a logarithmic axis from 10**low to 10**high: the most round numbers that are no more than `limit`.
+
+    Returns: `tickvals`, the values themselves, and `ticktext`; {} where fewer than two round numbers lie on the axis.
+    """
     first, last = math.floor(low), math.ceil(high)
-    n_decades = high - low
-    if n_decades > 6:
-        step = math.ceil(n_decades / 6)
-        exponents = range(step * math.floor(first / step), last + 1, step)
-        values = [10.0**k for k in exponents if -300 < k < 300]
+    for digits in (range(1, 10), (1, 2, 5), (1, 3)):
+        values = [digit * 10.0**k for k in range(first, last + 1) if -300 < k < 300 for digit in digits]
+        inside = [value for value in values if low - 1e-9 <= math.log10(value) <= high + 1e-9]
+        if len(inside) <= limit:
+            break
     else:
-        digits = (1.0,) if n_decades > 3 else (1.0, 2.0, 5.0) if n_decades > 0.8 else tuple(map(float, range(1, 10)))
-        values = [digit * 10.0**k for k in range(first, last + 1) for digit in digits if -300 < k < 300]
-    inside = [value for value in values if low - 1e-9 <= math.log10(value) <= high + 1e-9]
-    if len(inside) < 2:
-        return {}
-    return {"tickvals": inside, "ticktext": [tick_text(value) for value in inside]}
+        step = max(1, math.ceil((high - low) / limit))
+        exponents = range(step * math.ceil(low / step - 1e-9), last + 1, step)
+        inside = [10.0**k for k in exponents if -300 < k <= high + 1e-9]
+    ticks: list[float] = []
+    for value in inside:  # within a decade they lie at uneven distances
+        if not ticks or math.log10(value / ticks[-1]) >= (high - low) / (1.3 * limit):
+            ticks.append(value)
+    return {"tickvals": ticks, "ticktext": [tick_text(value) for value in ticks]} if len(ticks) > 1 else {}
+
+
+def round_ticks(low: float, high: float, limit: int) -> list[float]:
+    """The multiples of 1, 2 or 5 times a power of ten from `low` to `high`: the most that are no more than `limit`."""
+    width = high - low
+    if not width > 0.0:
+        return [low]
+    power = 10.0 ** math.floor(math.log10(width / limit))
+    for factor in (1.0, 2.0, 5.0, 10.0, 20.0, 50.0):
+        step = factor * power
+        places = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+        if len(places) <= limit:
+            break
+    return [float(f"{place * step:.12g}") for place in places]
 
 
 def tick_text(value: float) -> str:

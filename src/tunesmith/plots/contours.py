@@ -101,7 +101,11 @@ def _pair(
 
 
 def _colours(axis: ValueAxis, mode: Mode, name: str) -> dict[str, Any]:
-    bar: dict[str, Any] = {"thickness": 14, "outlinewidth": 0, "title": {"text": escape(shortened(name, 14))}}
+    bar: dict[str, Any] = {
+        "thickness": 14,
+        "outlinewidth": 0,
+        "title": {"text": escape(shortened(name, 14)), "font": {"size": 13}},
+    }
     if axis.is_log and (ticks := log_ticks(axis.low, axis.high)):
         bar |= {"tickvals": np.log10(ticks["tickvals"]), "ticktext": ticks["ticktext"]}
     return {

@@ -30,6 +30,8 @@ STATE_COLOURS = {
     TrialStatus.PENDING: GREY,
     TrialStatus.INTERRUPTED: GREY,
 }
+#: From good to bad: viridis without its yellow end, which is hard to see on white.
+SCALE = ("#440154", "#3B528B", "#21908C", "#35B779", "#8FD744")
 _FONT = "Inter, Segoe UI, Helvetica, Arial, DejaVu Sans, sans-serif"
 
 
@@ -79,8 +81,9 @@ def make_figure(title: str, notes: Sequence[str] = ()) -> Figure:
             "xref": "paper",
             "xanchor": "left",
             "yref": "container",
-            "y": 0.95,
+            "y": 1.0,
             "yanchor": "top",
+            "pad": {"t": 24},
         },
         margin={"l": 64, "r": 24, "t": 84, "b": 88},
         paper_bgcolor="white",
@@ -89,7 +92,6 @@ def make_figure(title: str, notes: Sequence[str] = ()) -> Figure:
         legend={"orientation": "h", "x": 0.0, "xanchor": "left", "yref": "container", "y": 0.01, "yanchor": "bottom"},
         xaxis=axis,
         yaxis=axis,
-        barcornerradius=2,
     )
     return figure
 

@@ -71,10 +71,10 @@ def pareto_front(
     else:
         look = {"gridcolor": LIGHT, "showbackground": False, "zeroline": False, "tickfont": {"size": 11}}
         scene = {
-            f"{letter}axis": {**look, **axis.layout, "title": {"text": escape(name)}}
+            f"{letter}axis": {**look, **axis.layout, "title": {"text": escape(name), "font": {"size": 13}}}
             for letter, axis, name in zip("xyz", axes, found.metrics, strict=True)
         }
-        eye = {"eye": {"x": 1.55, "y": 1.75, "z": 0.95}, "center": {"x": 0.0, "y": 0.0, "z": -0.15}}
+        eye = {"eye": {"x": 1.3, "y": 1.5, "z": 0.8}, "center": {"x": 0.0, "y": 0.0, "z": -0.15}}
         figure.update_layout(
             scene={**scene, "camera": eye, "aspectmode": "cube"}, margin={"l": 24, "r": 24, "t": 72, "b": 40}
         )

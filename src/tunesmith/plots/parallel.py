@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tunesmith.analysis.parameters import Parameter
-from tunesmith.plots.axes import ValueAxis, log_ticks, tick_text, value_axis
+from tunesmith.plots.axes import ValueAxis, log_ticks, round_ticks, tick_text, value_axis
 from tunesmith.plots.figure import (
+    SCALE,
     counted,
     empty_figure,
     escape,
@@ -93,7 +94,7 @@ def _lines(trials: Trials, parameters: Sequence[Parameter], shown: NDArray[np.in
         dimensions=[*dimensions, objective],
         line={
             "color": place,
-            "colorscale": "Viridis",
+            "colorscale": list(SCALE),
             "reversescale": chosen.mode is Mode.MAX,
             "cmin": float(place.min()),
             "cmax": float(place.max()) if np.ptp(place) else float(place.min()) + 1.0,
@@ -142,6 +143,8 @@ def _ticks(parameter: Parameter, low: float, high: float, *, is_log: bool) -> di
         found = log_ticks(low, high)
         if found:
             return {"tickvals": np.log10(found["tickvals"]).tolist(), "ticktext": found["ticktext"]}
-    values = np.linspace(low, high, 5).tolist()
-    shown = [10.0**value for value in values] if is_log else values
-    return {"tickvals": values, "ticktext": [tick_text(float(f"{value:.3g}")) for value in shown]}
+    if is_log:  # less than a decade, and no round number in it
+        values = np.linspace(low, high, 4).tolist()
+        return {"tickvals": values, "ticktext": [f"{10.0**value:.3g}" for value in values]}
+    values = round_ticks(low, high, 6)
+    return {"tickvals": values, "ticktext": [tick_text(value) for value in values]}

@@ -65,7 +65,7 @@ def chosen_parameters(
     return list(table.parameters[:limit]), notes
 
 
-def parameter_layout(parameter: Parameter, values: Array) -> dict[str, Any]:
+def parameter_layout(parameter: Parameter, values: Array, *, max_ticks: int = 8) -> dict[str, Any]:
     """The axis for these values of the parameter, in plotly's words."""
     title = {"title": {"text": escape(shortened(parameter.name))}}
     if parameter.options is not None:
@@ -79,10 +79,12 @@ def parameter_layout(parameter: Parameter, values: Array) -> dict[str, Any]:
     if parameter.is_log and known.min() > 0.0:
         low, high = np.log10(known.min()), np.log10(known.max())
         pad = 0.05 * (high - low) or 0.1
-        return {**title, "type": "log", "range": [low - pad, high + pad], **log_ticks(low - pad, high + pad)}
+        return {**title, "type": "log", "range": [low - pad, high + pad], **log_ticks(low - pad, high + pad, max_ticks)}
     low, high = float(known.min()), float(known.max())
     pad = 0.05 * (high - low) or abs(low) * 0.1 or 0.5
-    return {**title, "range": [low - pad, high + pad]}
+    is_whole = bool((known == known.round()).all())
+    ticks = {"dtick": 1} if is_whole and high - low <= max_ticks + 2 * pad else {"nticks": max_ticks}
+    return {**title, "range": [low - pad, high + pad], **ticks}
 
 
 def jittered(parameter: Parameter, values: Array, trial: NDArray[np.int64]) -> Array:

@@ -11,6 +11,7 @@ from tunesmith.plots.axes import ValueAxis, value_axis
 from tunesmith.plots.figure import (
     GREY,
     LIGHT,
+    SCALE,
     VERMILION,
     counted,
     empty_figure,
@@ -43,9 +44,9 @@ def slices(
 ) -> Figure:
     """Where in each parameter's range the good values lie, and whether the range was wide enough.
 
-    Each dot is a trial at its best value, the later the lighter, hollow unless it was completed; a trial in which a parameter takes no part is not in
-    its panel. Crosses at the lower edge failed without a value. Parameters that the space draws on a logarithmic scale
-    have one here.
+    Each dot is a trial at its best value, the later the lighter, hollow unless it was completed; a trial in which a
+    parameter takes no part is not in its panel. Crosses at the lower edge failed without a value. Parameters that the
+    space draws on a logarithmic scale have one here.
 
     Args:
         metric, mode: the experiment's own (the first of several) where left out.
@@ -86,10 +87,8 @@ def _panels(
         end = "" if i == 0 else str(i + 1)
         look = {"gridcolor": LIGHT, "linecolor": GREY, "zeroline": False, "ticks": "outside", "tickcolor": GREY}
         small = {"tickfont": {"size": 11}, "title": {"font": {"size": 12}, "standoff": 4}}
-        x_axis = parameter_layout(parameter, parameter.values[np.isfinite(trials.value)])
+        x_axis = parameter_layout(parameter, parameter.values[np.isfinite(trials.value)], max_ticks=4)
         x_axis["title"] = {**x_axis["title"], "font": {"size": 12}, "standoff": 4}
-        if "type" not in x_axis and parameter.options is None:
-            x_axis["nticks"] = 5
         y_axis = {**axis.layout, "domain": [max(bottom, 0.0), bottom + height], "anchor": f"x{end}"}
         if column:
             y_axis["showticklabels"] = False
@@ -116,12 +115,12 @@ def _dots(
     marker = {
         "symbol": ["circle" if is_whole else "circle-open" for is_whole in trials.is_completed[at]],
         "color": trials.trial[at],
-        "colorscale": "Viridis",
+        "colorscale": list(SCALE),
         "cmin": 0,
         "cmax": max(int(trials.trial.max()), 1),
         "size": 7 if n <= 100 else 5 if n <= 500 else 3.5,
-        "opacity": 0.75,
-        "line": {"width": 1},
+        "opacity": 0.8 if n <= 500 else 0.55,
+        "line": {"width": [0.0 if is_whole else 1.2 for is_whole in trials.is_completed[at]]},
         "showscale": end == "",
         "colorbar": {"title": {"text": "trial", "font": {"size": 12}}, "thickness": 12, "len": 0.6, "outlinewidth": 0},
     }

@@ -81,7 +81,6 @@ def timeline(result: ExperimentAnalysis) -> Figure:
     every = max(1, -(-len(names) // 32))
     figure.update_layout(
         barmode="overlay",
-        bargap=0.15,
         xaxis={"title": {"text": f"time at work ({unit})"}, "range": [0, 1.01 * end_s / unit_s or 1.0]},
         yaxis={
             "title": {"text": "place"},
@@ -113,6 +112,7 @@ def _add_bars(
             name=outcome,
             base=start / unit_s,
             x=width / unit_s,
+            width=0.85,
             y=[places[bar.node, bar.lane] for bar in bars],
             customdata=np.array([[bar.trial, bar.attempt] for bar in bars]),
             marker={"color": _COLOURS[outcome], "line": {"color": "white", "width": 0.6 if has_gaps else 0.0}},
