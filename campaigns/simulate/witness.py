@@ -336,7 +336,7 @@ class Witness:
     def _blames_node(self, row: Row) -> bool:
         assert row.placement is not None
         node = row.placement.node
-        if node in self.good_nodes or node in self.quarantined:
+        if node in self.good_nodes:
             return False
         closed = {node, *self.gone_nodes, *self.quarantined}
         if n_fitting(self.plan, [], closed) < 1:
@@ -345,7 +345,7 @@ class Witness:
         return True
 
     def _quarantine_node(self, record: QuarantineNode) -> None:
-        is_due = self.n_strikes.get(record.node, 0) == 3 and record.node not in self.quarantined
+        is_due = self.n_strikes.get(record.node, 0) >= 3 and record.node not in self.quarantined
         require(is_due, "a node put aside without three failures there", f"{record}, {self.n_strikes}")
         self.quarantined.add(record.node)
 

@@ -93,6 +93,16 @@ def test_what_fails_where_nothing_ever_reported_is_put_down_to_the_node_and_trie
     assert world.status() == "CO CO"
 
 
+def test_what_ran_on_a_node_when_it_was_put_aside_is_put_down_to_it_too():
+    world = World(n_trials=5)
+    world.begin(nodes=(Node("a", 4.0), Node("b", 1.0)))
+    world.report(4, 1)
+    for trial in range(4):
+        world.fail(trial)
+    assert world.status() == "PE PE PE PE RU"
+    assert [trial.n_failures for trial in world.trials] == [0] * 5
+
+
 def test_a_trial_that_fails_on_a_good_node_has_failed():
     world = World(n_trials=3)
     world.begin(nodes=TWO)

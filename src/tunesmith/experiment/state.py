@@ -272,7 +272,7 @@ class ExperimentState(TrialTable):
     def _is_to_blame(self, trial: Trial) -> bool:
         """Whether the trial's failure is put down to its node: nothing ever reported there, and there is another."""
         node = None if trial.placement is None else trial.placement.node
-        if node is None or node in self.failures.good_nodes or node in self.pool.quarantined:
+        if node is None or node in self.failures.good_nodes:
             return False
         return self.pool.has_other(node, self.spec.resources)
 

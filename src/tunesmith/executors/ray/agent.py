@@ -191,9 +191,9 @@ class NodeAgent:
 
     # ------------------------------------------------------------ folders that travel, where the nodes share none
 
-    def read_folder(self, path: str) -> bytes:
-        """A checkpoint, packed. Args: path: relative to the experiment's folder."""
-        return pack_folder(self._folder / path)
+    def read_folder(self, path: str, max_bytes: int) -> bytes:
+        """A checkpoint, packed. Args: path: relative to the experiment's folder. Raises: FolderTooLargeError."""
+        return pack_folder(self._folder / path, max_bytes=max_bytes)
 
     def has_folder(self, path: str) -> bool:
         """Whether the checkpoint is here."""

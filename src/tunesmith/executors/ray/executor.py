@@ -36,6 +36,7 @@ from tunesmith.executors.mailbox import Mailbox
 from tunesmith.executors.processes.code import check_config, pack_trainable, why_not_sent
 from tunesmith.executors.ray import cluster, watch
 from tunesmith.executors.ray.agent import Post
+from tunesmith.executors.ray.folders import MAX_TRAVEL_BYTES
 from tunesmith.executors.ray.host import Host
 from tunesmith.executors.ray.hub import Hub
 from tunesmith.executors.ray.messages import (
@@ -69,6 +70,7 @@ class RayExecutor:
         autoscaling: nodes come where they are asked for, so that even a request that no node can hold now may wait.
         reattach_s: how long a node may be out of reach before its trials start again elsewhere.
         shares_folder: False: the nodes are taken to see no common storage. None: it is found out for each.
+        max_travel_bytes: of a checkpoint, where they do not: a larger one is not kept.
     """
 
     is_inline = False
@@ -82,12 +84,14 @@ class RayExecutor:
         autoscaling: bool = False,
         reattach_s: float = 30.0,
         shares_folder: bool | None = None,
+        max_travel_bytes: int = MAX_TRAVEL_BYTES,
     ) -> None:
         if not 0 < reattach_s < math.inf:
             raise TunesmithError(f"reattach_s is {reattach_s!r}. Give seconds above 0.")
         self.clock = SystemClock()
         self._address, self._runtime_env, self._autoscaling = address, runtime_env, autoscaling
         self._reattach_s, self._shares_folder = reattach_s, shares_folder
+        self._max_travel_bytes = max_travel_bytes
         self._is_ours: bool | None = None  #: whether the connection to Ray is; None before there is one
         self._mailbox = Mailbox()
         self._selector = selectors.DefaultSelector()
@@ -125,7 +129,7 @@ class RayExecutor:
         self._selector.register(self._mailbox, selectors.EVENT_READ, self._mailbox.clear)
         host = cluster.own_address()
         self._hub = Hub(self._selector, host, on_message=self._on_message, on_change=self._on_change)
-        self._transfers = Transfers(launch.folder)
+        self._transfers = Transfers(launch.folder, self._max_travel_bytes)
         self._launch, self._probe = launch, self._make_probe(launch.folder)
         self._posts = _Posts(self._hub, host, self._reattach_s, launch.folder, self._probe)
         self._watch = watch.ClusterWatch(

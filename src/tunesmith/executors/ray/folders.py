@@ -11,14 +11,14 @@ from pathlib import Path
 
 from tunesmith.errors import TunesmithError
 
-MAX_BYTES = 256 << 20
+MAX_TRAVEL_BYTES = 256 << 20
 
 
 class FolderTooLargeError(TunesmithError):
     """The folder is too large to travel."""
 
 
-def pack_folder(folder: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
+def pack_folder(folder: Path, *, max_bytes: int = MAX_TRAVEL_BYTES) -> bytes:
     """The folder as an archive. Raises: FolderTooLargeError above the limit; OSError."""
     size_bytes = sum(entry.stat().st_size for entry in folder.rglob("*") if entry.is_file())
     if size_bytes > max_bytes:

@@ -18,10 +18,10 @@ _TIMEOUT_S = 300.0
 
 
 class Transfers:
-    """Args: folder: of the experiment, here."""
+    """Args: folder: of the experiment, here; max_bytes: of a checkpoint that travels."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self._folder, self._max_bytes = folder, max_bytes
         self._pool = ThreadPoolExecutor(_N_THREADS, thread_name_prefix="tunesmith-transfer")
         self._has_warned = False
 
@@ -43,13 +43,14 @@ class Transfers:
 
     def _fetch(self, actor: Any, path: str, then: Callable[[bool], None]) -> None:
         try:
-            unpack_folder(ray.get(actor.read_folder.remote(path), timeout=_TIMEOUT_S), self._folder / path)
+            packed = ray.get(actor.read_folder.remote(path, self._max_bytes), timeout=_TIMEOUT_S)
+            unpack_folder(packed, self._folder / path)
         except Exception as error:
             cause = getattr(error, "cause", error)
             if isinstance(cause, FolderTooLargeError):
                 if not self._has_warned:
                     self._has_warned = True
-                    _log.warning("%s Trials are not kept from where they could go on.", cause)
+                    _log.warning("%s The results are kept, such checkpoints are not.", cause)
             else:
                 _log.warning("The checkpoint %s did not come from its node: %s", path, error)
             then(False)
@@ -59,7 +60,7 @@ class Transfers:
     def _send(self, actor: Any, path: str, then: Callable[[], None]) -> None:
         try:
             if not ray.get(actor.has_folder.remote(path), timeout=_TIMEOUT_S):
-                packed = ray.put(pack_folder(self._folder / path))
+                packed = ray.put(pack_folder(self._folder / path, max_bytes=self._max_bytes))
                 ray.get(actor.write_folder.remote(path, packed), timeout=_TIMEOUT_S)
         except Exception as error:  # the attempt says that it has no checkpoint
             _log.warning("The checkpoint %s did not reach the node that needs it: %s", path, error)

@@ -1,0 +1,115 @@
+"""Experiments on a real cluster of three nodes: trials, code, data, and checkpoints that travel."""
+
+from __future__ import annotations
+
+import collections
+import json
+from pathlib import Path
+
+import pytest
+
+import tunesmith as tune
+from tunesmith.errors import TrainableError
+from tunesmith.events import StartAttempt
+from tunesmith.schedulers import PopulationBasedTraining
+from tunesmith.trial import TrialStatus
+
+from .experiments import SPACE, make, nodes_of, records, run, train
+
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("cluster")]
+
+
+def test_trials_run_on_all_nodes_and_each_in_a_process_of_its_own():
+    results = run(train, config=SPACE, num_samples=24, metric="loss", mode="min", seed=1)
+    assert [trial.state for trial in results] == [TrialStatus.COMPLETED] * 24
+    assert [[step for step, _ in trial.values("loss")] for trial in results] == [[1, 2, 3, 4, 5]] * 24
+    assert len(nodes_of(results)) == 3
+    assert len({trial.last_result["pid"] for trial in results}) == 24
+    assert json.loads((Path(results.best.checkpoint) / "step.json").read_text()) == results.best.step
+
+
+def test_the_same_seed_proposes_the_same_configs_as_on_one_machine():
+    here = tune.run(train, config=SPACE, num_samples=4, metric="loss", mode="min", seed=5, verbose=0)
+    there = run(train, config=SPACE, num_samples=4, metric="loss", mode="min", seed=5)
+    assert [trial.config for trial in here] == [trial.config for trial in there]
+    assert [dict(trial.values("loss")) for trial in here] == [dict(trial.values("loss")) for trial in there]
+
+
+def test_asha_stops_trials_there_too():
+    results = run(train, config={**SPACE, "n": 9}, num_samples=12, metric="loss", mode="min", scheduler="asha", seed=2)
+    states = collections.Counter(trial.state for trial in results)
+    assert states[TrialStatus.STOPPED] > 0 and states[TrialStatus.COMPLETED] > 0
+    assert sum(states.values()) == states[TrialStatus.STOPPED] + states[TrialStatus.COMPLETED]
+
+
+def test_data_travels_once_and_objects_in_configs_too():
+    data = list(range(100_000))
+
+    class Scale:
+        def __init__(self, factor):
+            self.factor = factor
+
+    def total(config, data=None):
+        tune.report(loss=float(sum(data)) * config["scale"].factor)
+
+    space = {"scale": tune.choice([Scale(1.0), Scale(2.0)])}
+    results = run(tune.with_parameters(total, data=data), config=space, num_samples=4, metric="loss", mode="min")
+    assert {trial.last_result["loss"] for trial in results} <= {float(sum(data)), 2.0 * sum(data)}
+
+
+def test_what_a_trial_raises_and_prints_comes_back():
+    def breaks(config):
+        print("about to break")
+        raise ValueError("the data is gone")
+
+    results = run(breaks, config={"x": 1}, max_failures=0, raise_on_failed_trial=False)
+    assert "ValueError: the data is gone" in results[0].error
+    assert "about to break" in (results.folder / "logs" / "00000.log").read_text()
+
+
+def test_code_that_cannot_be_loaded_there_ends_the_experiment_with_its_error():
+    class Unpickles:
+        def __reduce__(self):
+            return _fails_to_load, ()
+
+    captured = Unpickles()
+
+    def uses(config):
+        tune.report(loss=float(captured is None))
+
+    with pytest.raises(TrainableError, match="only here"):
+        run(uses, config={"x": 1})
+
+
+def _fails_to_load():
+    raise RuntimeError("loads only here")
+
+
+def test_checkpoints_travel_where_the_nodes_share_no_storage():
+    scheduler = PopulationBasedTraining(
+        "training_iteration", perturbation_interval=3, hyperparam_mutations={"x": tune.uniform(0.0, 1.0)}, synch=True
+    )
+    executor, config = make(shares_folder=False), {**SPACE, "n": 9, "pause": 0.0}
+    results = run(
+        train, executor=executor, config=config, num_samples=6, metric="loss", mode="min", scheduler=scheduler
+    )
+    assert [trial.state for trial in results] == [TrialStatus.COMPLETED] * 6
+    starts = records(results, StartAttempt)
+    assert [start for start in starts if start.donor is not None], "one went on from another's checkpoint"
+    assert len({start.placement.node for start in starts}) > 1
+    for trial in results:
+        for saved in trial.trial.checkpoints:
+            assert json.loads((results.folder / saved.path / "step.json").read_text()) == saved.step
+    assert (results.folder / "logs" / "00000.log").exists()
+
+
+def test_a_checkpoint_that_is_too_large_to_travel_is_said_and_the_report_kept(caplog):
+    def large(config):
+        with tune.checkpoint_dir(step=1) as folder:
+            (Path(folder) / "weights").write_bytes(b"0" * (3 << 20))
+        tune.report(loss=1.0)
+
+    executor = make(shares_folder=False, max_travel_bytes=1 << 20)
+    results = run(large, executor=executor, config={"x": 1})
+    assert (results[0].last_result["loss"], results[0].trial.checkpoints) == (1.0, ())
+    assert "3 MiB, and the nodes share no storage" in caplog.text
