@@ -245,6 +245,12 @@ def test_a_contour_is_of_the_two_most_important_or_those_asked_for(many):
         plots.contour(many, "lr", "lr")
 
 
+def test_filled_contours_keep_off_the_shared_colour_axis(many):
+    """With one, plotly.js does not end drawing them."""
+    surface = plots.contour(many, "lr", "width").data[0]
+    assert (surface.type, surface.coloraxis) == ("contour", None)
+
+
 def test_importance_shows_the_numbers(many):
     found = many.importance()
     assert isinstance(found, Importance)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tunesmith.analysis import ExperimentAnalysis
 
 _MAX_POINTS = 1000
+_N_CONTOURS = 16
 
 
 def contour(
@@ -78,8 +79,8 @@ def contour(
     if surface is not None:
         _add_surface(figure, surface, (by_x, by_y), axis=axis, colours=colours)
     _add_dots(figure, trials, (by_x, by_y), is_known=is_known, axis=axis, colours=colours)
-    known_x, known_y = (_extent(parameter, is_known, surface, i) for i, parameter in enumerate((by_x, by_y)))
-    figure.update_layout(xaxis=parameter_layout(by_x, known_x), yaxis=parameter_layout(by_y, known_y))
+    x_axis, y_axis = (_layout(parameter, is_known, surface, i) for i, parameter in enumerate((by_x, by_y)))
+    figure.update_layout(xaxis=x_axis, yaxis=y_axis)
     figure.update_layout(coloraxis=colours, showlegend=False)
     return figure
 
@@ -140,12 +141,15 @@ def _add_surface(
     go = graph_objects()
     x, y = axis_places(by[0], surface.x), axis_places(by[1], surface.y)
     z = _scaled(surface.mean, axis)[np.argsort(y, kind="stable")][:, np.argsort(x, kind="stable")]
-    facts = {"x": sorted(x), "y": sorted(y), "z": z, "coloraxis": "coloraxis", "hoverinfo": "skip", "opacity": 0.85}
+    # Not on the shared colour axis: with one, plotly.js 3 never ends drawing filled contours.
+    scale = {"colorscale": colours["colorscale"], "reversescale": colours["reversescale"], "showscale": False}
+    facts = {"x": sorted(x), "y": sorted(y), "z": z, **scale, "zmin": axis.low, "zmax": axis.high, "hoverinfo": "skip"}
     if any(parameter.options is not None for parameter in by):
-        figure.add_trace(go.Heatmap(**facts))
+        figure.add_trace(go.Heatmap(**facts, opacity=0.85))
     else:
-        lines = {"coloring": "fill", "showlines": True}
-        figure.add_trace(go.Contour(**facts, ncontours=14, contours=lines, line={"width": 0.4, "color": "white"}))
+        size = (axis.high - axis.low) / _N_CONTOURS
+        levels = {"coloring": "fill", "start": axis.low + size, "end": axis.high - size, "size": size}
+        figure.add_trace(go.Contour(**facts, contours=levels, line={"width": 0.4, "color": "white"}, opacity=0.85))
 
 
 def _add_dots(
@@ -178,9 +182,14 @@ def _add_dots(
     )
 
 
-def _extent(parameter: Parameter, is_known: Any, surface: Response | None, i: int) -> Any:
-    """All values that are drawn along an axis."""
+def _layout(parameter: Parameter, is_known: Any, surface: Response | None, i: int) -> dict[str, Any]:
+    """The axis of all that is drawn; of numbers it ends where the surface does."""
     values = parameter.values[is_known]
     if surface is None or parameter.options is not None:
-        return values
-    return np.concatenate([values, axis_places(parameter, (surface.x, surface.y)[i])])
+        return parameter_layout(parameter, values)
+    places = axis_places(parameter, (surface.x, surface.y)[i])
+    layout = parameter_layout(parameter, np.concatenate([values, places]))
+    ends = np.array([min(places), max(places)])
+    is_log = layout.get("type") == "log"
+    has_length = ends[1] > ends[0]
+    return {**layout, "range": np.log10(ends).tolist() if is_log else ends.tolist()} if has_length else layout
