@@ -244,7 +244,8 @@ class RayExecutor:
         if isinstance(message, watch.Granted):
             host = self._host(message.node)
             host.leases[message.lease.number] = message.lease
-            self._events.append(NodeOffered(host.offer()))
+            if not host.is_withdrawn:
+                self._events.append(NodeOffered(host.offer()))
         elif isinstance(message, watch.Dismissed):
             gone = next((host for host in self._hosts.values() if host.node_id == message.node_id), None)
             if gone is not None:
@@ -253,6 +254,9 @@ class RayExecutor:
             ready = self._by_agent(message.agent_id)
             if ready is not None:
                 ready.actor, ready.sees_folder = message.actor, message.sees_folder
+                if ready.is_withdrawn:
+                    ready.is_withdrawn = False
+                    self._events.append(NodeOffered(ready.offer()))
         elif isinstance(message, watch.Failed):
             self._fatal = message.error
         else:
@@ -273,11 +277,15 @@ class RayExecutor:
             while n_spare > 0 and (lease := host.idle_lease()) is not None:
                 del host.leases[lease.number]
                 self._to_release.append(lease.number)
-                self._events.append(NodeOffered(host.offer()))
+                if not host.is_withdrawn:
+                    self._events.append(NodeOffered(host.offer()))
                 n_spare -= 1
 
     def _lose(self, host: Host, why: str, *, is_node: bool) -> None:
-        """All that ran there is lost. What is reserved stays, unless the node itself is gone."""
+        """All that ran there is lost. What is reserved stays, to be offered again when another agent has answered.
+
+        Args: is_node: the node itself is gone.
+        """
         if host.attempts:
             _log.warning("Node %s: %s; %d trials go on elsewhere.", host.name, why, len(host.attempts))
         if host.agent_id is not None:
@@ -285,12 +293,13 @@ class RayExecutor:
         host.attempts.clear()
         host.backlog.clear()
         host.agent_id = host.actor = host.away_since = None
-        self._events.append(NodeLost(host.name))
+        if not host.is_withdrawn:
+            self._events.append(NodeLost(host.name))
         if is_node:
             del self._hosts[host.name]
         elif host.leases:
+            host.is_withdrawn = True
             self._watch.need_agent(host.node_id)
-            self._events.append(NodeOffered(host.offer()))
 
     # ------------------------------------------------------------ commands
 

@@ -26,6 +26,7 @@ class Host:
         self.away_since: float | None = None  #: since when a connected agent is not connected any more
         self.has_connected = False
         self.is_quarantined = False
+        self.is_withdrawn = False  #: its agent died, and the next has not answered: nothing is to start here
 
     def offer(self) -> Node:
         """What is reserved."""
