@@ -15,6 +15,7 @@ help:
 	@echo "make check   format, lint, types, layers, tests: what CI checks and more"
 	@echo "make kill9, two-drivers, powerloss, simulate, resume, soak, search-fuzz    long campaigns, see campaigns/"
 	@echo "make bench   the overhead table, beside Ray Tune and Optuna (makes venvs of their own)"
+	@echo "make plots-doc  the figures of docs/plots.md (needs a Chrome or Chromium)"
 	@echo "make search  how good the configs are that the searchers find, beside Optuna (a venv of its own; half an hour of CPU)"
 
 $(BIN)/python:
@@ -101,6 +102,11 @@ soak: $(VENV)/.test
 	$(BIN)/python -m campaigns.soak --trials $(PROCESS_TRIALS) --seed $(SEED) --processes
 
 # Real images for the CIFAR example's test, where the system offers them; skipped elsewhere.
+# The figures of docs/plots.md; needs a Chrome or Chromium.
+.PHONY: plots-doc
+plots-doc: $(VENV)/.test
+	$(BIN)/python docs/make_plots.py
+
 .PHONY: data
 data:
 	@test -d /usr/share/datasets/fashion-mnist -o -d /usr/share/datasets/fashion_mnist -o -n "$$(dpkg -L dataset-fashion-mnist 2>/dev/null)" \

@@ -127,8 +127,9 @@ def figures(folder: Path) -> dict[str, Any]:
         return ASHAScheduler(max_t=N_EPOCHS, reduction_factor=3)
 
     whole = experiment(folder / "random", num_samples=60)
-    stopped = experiment(folder / "asha", num_samples=60, scheduler=asha(), crash_rate=0.01, max_failures=1)
+    stopped = experiment(folder / "asha", num_samples=60, scheduler=asha(), crash_rate=0.2, max_failures=1)
     learnt = experiment(folder / "auto and asha", num_samples=60, scheduler=asha(), search_alg="auto")
+    few = experiment(folder / "few", num_samples=30)
     both = experiment(folder / "both", num_samples=60, metric=["loss", "weights"], mode=["min", "min"])
     many = experiment(folder / "many", quick_curve, num_samples=2000, num_workers=32)
     return {
@@ -137,7 +138,7 @@ def figures(folder: Path) -> dict[str, Any]:
         "best-of-2000": plots.best_so_far(many),
         "learning-curves": plots.learning_curves(stopped),
         "parallel-coordinates": plots.parallel_coordinates(
-            whole, params=["lr", "units", "optimizer", "optimizer/momentum"]
+            few, params=["lr", "units", "optimizer", "optimizer/momentum"]
         ),
         "slices": plots.slices(whole),
         "contour": plots.contour(whole, "lr", "units"),
@@ -156,7 +157,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         drawn = figures(Path(folder))
     for name, figure in drawn.items():
-        path = plots.save(figure, PICTURES / f"{name}.png", width=820, height=figure.layout.height or 460)
+        path = plots.save(figure, PICTURES / f"{name}.png", width=800, height=figure.layout.height or 430)
         size = path.stat().st_size
         print(f"{size / 1000:6.0f} kB  {path.name}{'  TOO LARGE' if size > LARGEST_BYTES else ''}")
 

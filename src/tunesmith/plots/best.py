@@ -132,6 +132,7 @@ def _over_budget(reader: Reader, chosen: ChosenMetric, best: BestSoFar, title: s
         )
     )
     figure.update_layout(
+        margin={"b": 56},
         xaxis={"title": {"text": label}, "range": [-0.02 * float(x[-1]), 1.02 * float(x[-1])]},
         yaxis={"title": {"text": escape(chosen.name)}, **axis.layout},
     )

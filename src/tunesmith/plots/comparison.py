@@ -139,7 +139,7 @@ def _add_line(figure: Figure, i: int, name: str, *, x: Array, best: BestSoFar, l
             name=escape(shortened(name)),
             mode="lines+markers",
             line={"color": colour, "width": 2.2, "shape": "hv", "dash": _DASHES[i // len(SERIES) % len(_DASHES)]},
-            marker={"size": sizes, "color": colour},
+            marker={"size": sizes, "color": colour, "opacity": 1.0, "line": {"width": 0}},
             hovertemplate=f"{escape(name)}<br>{label} %{{x:.6g}}<br>%{{y:.6g}}, trial %{{customdata}}<extra></extra>",
         )
     )

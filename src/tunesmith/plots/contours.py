@@ -81,7 +81,7 @@ def contour(
     _add_dots(figure, trials, (by_x, by_y), is_known=is_known, axis=axis, colours=colours)
     x_axis, y_axis = (_layout(parameter, is_known, surface, i) for i, parameter in enumerate((by_x, by_y)))
     figure.update_layout(xaxis=x_axis, yaxis=y_axis)
-    figure.update_layout(coloraxis=colours, showlegend=False)
+    figure.update_layout(coloraxis=colours, showlegend=False, margin={"b": 56})
     return figure
 
 
@@ -170,6 +170,7 @@ def _add_dots(
             y=y,
             customdata=np.stack([trials.trial[at], trials.value[at]], axis=1),
             mode="markers",
+            cliponaxis=False,
             marker={
                 "color": _scaled(trials.value[at], axis),
                 "coloraxis": "coloraxis",

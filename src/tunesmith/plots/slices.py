@@ -101,7 +101,7 @@ def _panels(
             }
         )
         _dots(figure, trials, parameter, end=end, shown=shown, axis=axis)
-    figure.update_layout(showlegend=False, height=max(420, 130 + 240 * n_rows))
+    figure.update_layout(showlegend=False, margin={"b": 56}, height=max(380, 120 + 230 * n_rows))
 
 
 def _dots(
