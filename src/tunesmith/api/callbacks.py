@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import ConfigError
+from tunesmith.executors.pickling import dumps
 from tunesmith.hooks import Callback, ForgivingCaller
 from tunesmith.protocols import RecordCallback
 from tunesmith.runner.follower import Follower, Following
@@ -28,6 +29,11 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
                 f"callbacks[{i}] is {callback!r}. Give an object of a subclass of tunesmith.Callback, or one with the "
                 "methods of tunesmith.protocols.RecordCallback."
             )
+    for tracker in _parted(callbacks)[0]:
+        try:
+            dumps(tracker)
+        except Exception as error:
+            raise ConfigError(f"{type(tracker).__name__} cannot be sent to its process: {error}") from error
 
 
 def make_followers(folder: Path, callbacks: Sequence[AnyCallback], *, after_seq: int) -> list[Following]:

@@ -6,10 +6,12 @@ What it hears are, on its standard input, its order and later the line `end`. Th
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import pickle
 import re
+import shutil
 import sys
 import threading
 import time
@@ -30,6 +32,7 @@ _POLL_S = 0.5
 _BEAT_S = 0.5
 _ORPHAN_S = 10.0  #: to finish after the driver was killed: it may be started again at once, and its tracker waits
 _NICENESS = 10  #: trainings go first
+TEMPORARY_PREFIX = "tunesmith-tracker-"
 _SECRET_VARIABLES = re.compile(r"(_|^)(API_KEY|TOKEN|PASSWORD|SECRET)$", re.I)
 
 
@@ -176,11 +179,24 @@ def _listen(pipe: IO[bytes], ended: threading.Event) -> None:
     if has_end:  # while the driver waits for us it bounds our time, and it may still be killed
         pipe.readline()
     time.sleep(_ORPHAN_S)
-    os._exit(3)
+    _leave(3)
+
+
+def _leave(code: int) -> None:
+    _clear_temporary_files()
+    os._exit(code)
+
+
+def _clear_temporary_files() -> None:
+    """The folder is this process's own; the driver, which made it, may be gone."""
+    folder = Path(os.environ.get("TMPDIR", ""))
+    if folder.name.startswith(TEMPORARY_PREFIX):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> None:
     """Be the tracker's process."""
+    atexit.register(_clear_temporary_files)  # the first to register is the last to be called
     hears = os.fdopen(os.dup(0), "rb")
     voice = Voice(os.fdopen(os.dup(1), "w"))
     os.dup2(2, 1)  # whatever a library prints
@@ -203,5 +219,5 @@ def main() -> None:
         LogTeller(order, tracker, voice=voice, ended=ended).run()
     except BaseException:
         voice.say(failed=redact(traceback.format_exc(), secrets), call=voice.call and voice.call[0])
-        os._exit(1)  # whatever the library still has running
+        _leave(1)  # whatever the library still has running
     voice.say(done=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterable
@@ -20,7 +22,7 @@ from tunesmith.executors.processes.spawned import interpreter_command, path_and_
 from tunesmith.stores import Reader
 from tunesmith.stores.connection import database_path
 from tunesmith.trackers.cursor import FOLDER, Cursor
-from tunesmith.trackers.process import Order, known_secrets, redact
+from tunesmith.trackers.process import TEMPORARY_PREFIX, Order, known_secrets, redact
 from tunesmith.trackers.tracker import Tracker, output_name
 
 _log = logging.getLogger("tunesmith")
@@ -170,7 +172,8 @@ class _Child:
 
     def __init__(self, folder: Path, output: str, pickled: bytes) -> None:
         """Raises: OSError if it cannot be started."""
-        self._process = _spawn(folder / FOLDER / f"{output}.log")
+        self._temporary = tempfile.mkdtemp(prefix=TEMPORARY_PREFIX)
+        self._process = _spawn(folder / FOLDER / f"{output}.log", self._temporary)
         self.is_done, self._failed = False, ""
         self._call: tuple[str, float] | None = None  #: what is being called, and since when, by our clock
         self._heard_at = time.monotonic()
@@ -215,7 +218,7 @@ class _Child:
         return self._failed or (f"Its process was ended by signal {-code}." if code < 0 else f"It exited with {code}.")
 
     def close(self) -> None:
-        """Kill it, with what it has started in its group, where it has not ended yet; free the pipes."""
+        """Kill it, with what it has started in its group, where it has not ended yet; free what it held."""
         if self._process.poll() is None:
             with suppress(OSError):
                 if hasattr(os, "killpg"):
@@ -229,6 +232,7 @@ class _Child:
             with suppress(OSError):
                 if pipe is not None:
                     pipe.close()
+        shutil.rmtree(self._temporary, ignore_errors=True)  # the process does so itself, where it can
 
     def _listen(self) -> None:
         pipe: IO[bytes] | None = self._process.stdout
@@ -247,7 +251,7 @@ class _Child:
         self._gone.set()
 
 
-def _spawn(log: Path) -> subprocess.Popen[bytes]:
+def _spawn(log: Path, temporary: str) -> subprocess.Popen[bytes]:
     """A fresh interpreter (never a fork of the driver) in a session of its own: Ctrl-C is the driver's affair."""
     log.parent.mkdir(mode=0o700, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
@@ -261,7 +265,12 @@ def _spawn(log: Path) -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             stderr=output,
             start_new_session=True,
-            env={"OMP_NUM_THREADS": "1", **os.environ, "TUNESMITH_PATH_AND_ARGV": path_and_argv()},
+            env={
+                "OMP_NUM_THREADS": "1",
+                **os.environ,
+                "TMPDIR": temporary,  # for what libraries leave there when they are killed
+                "TUNESMITH_PATH_AND_ARGV": path_and_argv(),
+            },
         )
     finally:
         os.close(output)

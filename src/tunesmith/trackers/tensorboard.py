@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -95,7 +96,8 @@ class TBXLoggerCallback(Tracker):
             begins_at = trial.step if trial.state is TrialStatus.RUNNING else None
             folder = self._folder / as_file_name(trial.name)
             folder.mkdir(parents=True, exist_ok=True)
-            writer = SummaryWriter(logdir=str(folder), purge_step=begins_at)
+            # Files count in the order of their names, which have seconds only.
+            writer = SummaryWriter(str(folder), purge_step=begins_at, filename_suffix=f".{time.time_ns()}")
             metrics = dict.fromkeys(trial.metrics or {"training_iteration": 0}, 0.0)
             experiment, session_start, _ = hparams(flat_masked(trial.config), metrics)
             writer.file_writer.add_summary(experiment)
