@@ -3,10 +3,12 @@
     python benchmarks/early_stopping.py --harness FOLDER --opt auto,asha,asha_gp,random --workers 1,8 --out rows.csv
     python benchmarks/early_stopping.py --harness FOLDER --opt auto,asha --noise 0.1 --out noisy.csv
     python benchmarks/early_stopping.py --harness FOLDER --opt auto,asha --start 5 --checkpoint-every 5 --out starts.csv
+    python benchmarks/early_stopping.py --harness FOLDER --opt auto,asha,random --by-time --out seconds.csv
 
 Runs `tune.simulate` on the learning curves of the search-quality harness's multi-fidelity problems (LCBench).
-The budget is counted in full trainings: of epochs, or, where a start takes time, of worker seconds. With noise the
-tuner is told each loss times a log-normal factor, and judged by the true loss where it was told the lowest.
+The budget is counted in full trainings: of epochs, or (`--by-time`, and where a start takes time) of worker seconds.
+With noise the tuner is told each loss times a log-normal factor, and judged by the true loss where it was told the
+lowest.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ def run(problem: Any, method: str, options: argparse.Namespace, *, workers: int,
     max_t, budget = problem.max_fidelity, MARKS[-1]
     epoch_s = mean(mean(problem.curve(config)[1]) for config in _some_configs(problem))
     search_alg, scheduler = METHODS[method](max_t)
-    by_time = options.start > 0
+    by_time = options.start > 0 or options.by_time
     limit: dict[str, Any] = {"max_total_steps": budget * max_t}
     if by_time:
         limit = {"time_budget_s": budget * max_t * epoch_s / workers}
@@ -145,6 +147,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--noise", type=float, default=0.0, help="sd of the log of the factor of told losses")
     parser.add_argument("--start", type=float, default=0.0, help="time of each start and thaw, in epochs")
     parser.add_argument("--checkpoint-every", type=int, default=1, help="epochs; 0: never")
+    parser.add_argument(
+        "--by-time", action="store_true", help="budget in worker seconds; always where starts take time"
+    )
     parser.add_argument("--out", type=Path, required=True, help="CSV file; rows that are there are not run again")
     return parser.parse_args()
 

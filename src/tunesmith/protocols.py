@@ -30,6 +30,7 @@ class Curve(msgspec.Struct, frozen=True):
     values: list[float]  #: the first metric, in the user's sign; NaN and infinities as reported
     orders: list[int]  #: the number of each among all reports of the experiment, in the order of the log
     n: int
+    totals_s: list[float] = []  #: how long the trial had trained by each, in seconds; empty where nobody knows
 
     def points(self) -> tuple[list[float], list[float]]:
         """Times and values, as lists of their own."""

@@ -55,6 +55,13 @@ def test_a_restart_takes_out_the_reports_that_it_supersedes():
     assert (curve.points(), curve.orders) == (([1.0, 2.0, 3.0], [1.0, 2.0, 9.0]), [1, 2, 5])
 
 
+def test_curves_say_how_long_the_trial_had_trained_by_each_point():
+    log = log_of(report(0, 1, loss=5.0), report(0, 2, other=1.0), report(0, 3, loss=4.0), report(0, 4, loss=3.0))
+    assert log.snapshot(1)[0].totals_s == [10.0, 30.0, 40.0]
+    log.observe(start(0, 3))
+    assert log.snapshot(1)[0].totals_s == [10.0, 30.0]
+
+
 def test_a_snapshot_does_not_change_with_what_comes_after():
     log = log_of(report(0, 1, loss=5.0), report(0, 2, loss=4.0))
     [before] = log.snapshot(1)

@@ -18,11 +18,12 @@ class _Points(NamedTuple):
     values: list[float]
     orders: list[int]
     steps: list[int]
+    totals_s: list[float]
 
     def up_to(self, step: int) -> _Points:
         """Lists of their own, without the reports after a step."""
         n = bisect_right(self.steps, step)
-        return _Points(self.times[:n], self.values[:n], self.orders[:n], self.steps[:n])
+        return _Points(self.times[:n], self.values[:n], self.orders[:n], self.steps[:n], self.totals_s[:n])
 
 
 class CurveLog:
@@ -49,10 +50,11 @@ class CurveLog:
             return
         time = metric_value(report.metrics, report.step, report.time_total_s, self._time_attr)
         value = metric_value(report.metrics, report.step, report.time_total_s, self._objective.metric)
-        points = self._curves.setdefault(report.trial, _Points([], [], [], []))
+        points = self._curves.setdefault(report.trial, _Points([], [], [], [], []))
         if time is None or value is None or not time > (points.times[-1] if points.times else -math.inf):
             return
         points.steps.append(report.step)
+        points.totals_s.append(report.time_total_s)
         points.orders.append(self._n_reports)
         points.values.append(value)
         points.times.append(time)
@@ -64,6 +66,6 @@ class CurveLog:
 
     def snapshot(self, n_trials: int) -> tuple[Curve, ...]:
         """The curves as they stand, by index."""
-        none = _Points([], [], [], [])
+        none = _Points([], [], [], [], [])
         found = (self._curves.get(index, none) for index in range(n_trials))
-        return tuple(Curve(points.times, points.values, points.orders, len(points.times)) for points in found)
+        return tuple(Curve(p.times, p.values, p.orders, len(p.times), p.totals_s) for p in found)

@@ -56,6 +56,7 @@ class CurveBoard:
     """Every config that trains or has trained, with the points of its curve that count."""
 
     rows: Array  #: configs, shape (m, d)
+    paces: Array  #: ln of the seconds that a unit of time has taken each; NaN where nothing is known; shape (m,)
     trial: Indices  #: place of each point's config among them, rising; shape (n,)
     tau: Array  #: shape (n,)
     losses: Array  #: finite, smaller is better; shape (n,)
@@ -89,6 +90,7 @@ class CurveBoard:
         which = np.isin(self.trial, kept)
         return CurveBoard(
             rows=self.rows[kept],
+            paces=self.paces[kept],
             trial=np.array([new_place[place] for place in self.trial[which]], np.intp),
             tau=self.tau[which],
             losses=self.losses[which],
@@ -105,6 +107,7 @@ def read_board(history: History, cube: Cube, ladder: Ladder) -> CurveBoard:
     assert history.objective is not None
     mode = history.objective.mode
     rows: list[Array] = []
+    paces: list[float] = []
     points: list[tuple[int, float, float, int, bool]] = []
     paused, running, spoilt = [], [], []
     for trial, curve in zip(history.trials, history.curves, strict=True):
@@ -118,6 +121,7 @@ def read_board(history: History, cube: Cube, ladder: Ladder) -> CurveBoard:
             continue
         place = len(rows)
         rows.append(row)
+        paces.append(log_pace(curve))
         points += [(place, *point) for point in chosen]
         here = OpenTrial(trial.index, place, last_time(curve))
         if trial.status is TrialStatus.PAUSED:
@@ -129,6 +133,7 @@ def read_board(history: History, cube: Cube, ladder: Ladder) -> CurveBoard:
             running.append(here)
     return CurveBoard(
         rows=np.array(rows).reshape(len(rows), cube.d),
+        paces=np.array(paces, float),
         trial=np.array([point[0] for point in points], np.intp),
         tau=np.array([point[1] for point in points], float),
         losses=np.array([point[2] for point in points], float),
@@ -143,6 +148,12 @@ def read_board(history: History, cube: Cube, ladder: Ladder) -> CurveBoard:
 def last_time(curve: Curve) -> float:
     """The time of its last point; 0 before the first."""
     return curve.times[curve.n - 1] if curve.n else 0.0
+
+
+def log_pace(curve: Curve) -> float:
+    """Ln of the seconds that a unit of time took on the mean; NaN where nothing is known."""
+    time, seconds = last_time(curve), curve.totals_s[curve.n - 1] if 0 < curve.n <= len(curve.totals_s) else 0.0
+    return math.log(seconds / time) if 0.0 < time < math.inf and 0.0 < seconds < math.inf else math.nan
 
 
 def is_without_curves(history: History, ladder: Ladder) -> bool:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from tunesmith.events import StopPaused, Suggestion, Thaw
 from tunesmith.methods.curve_board import CurveBoard, Ladder, OpenTrial, n_decisions
 from tunesmith.methods.curve_model import HOPELESS, CurveFits, CurveModel
+from tunesmith.methods.step_costs import StepCosts
 from tunesmith.models.acquisition import log_expected_improvement, optimism
 from tunesmith.models.candidates import CandidateSearch, Effort
 from tunesmith.models.cube import Border
@@ -69,6 +70,7 @@ class Desk:
         self._proposed: Array = np.empty((0, self._cube.d))
         self._model: CurveModel | None = None
         self._success: SuccessModel | None = None
+        self._costs = StepCosts(self._cube, self.board)
         self.n_new = 0
         self._n_answers = 0
 
@@ -121,6 +123,8 @@ class Desk:
             return repeated
         if self._paused:
             scores = self._scores(*model.final_of(self._paused), is_optimistic=is_optimistic)
+            if not is_optimistic:
+                scores = scores - self._costs.of(self._paused)
             if not choices:  # nothing new competes any more: what has no chance is given up
                 scores = np.where(model.chance(self._paused) < HOPELESS, -np.inf, scores)
             best = int(np.argmax(scores))
@@ -130,6 +134,8 @@ class Desk:
             return None
         choice = max(choices, key=lambda choice: choice.score)
         what = "the lowest confidence bound" if is_optimistic else "the largest expected improvement"
+        if self._costs.differ and not is_optimistic:
+            what += " per second"
         words = f"{what} at {self._ladder.max_t:g}, by a Gaussian process of {model.n_points} points"
         if choice.trial is not None:
             return self._thawed(choice.trial, words)
@@ -157,6 +163,8 @@ class Desk:
 
         def score(rows: Array) -> Array:
             found = self._scores(*model.final(rows), is_optimistic=is_optimistic)
+            if not is_optimistic:
+                found = found - self._costs.of_new(rows)
             if self._success is not None:
                 found = found + caution * self._success.log_probability(rows)
             if self._beliefs:

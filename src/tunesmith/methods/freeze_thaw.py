@@ -50,8 +50,9 @@ class FreezeThaw(FirstConfigs):
     Each trial is paused at the stops of a ladder, `grace_period` times powers of `reduction_factor`. At each free slot
     a Gaussian process over configs and training time (`models.curve_process`) predicts where every paused trial, and
     every config that was not tried yet, would end at `max_t`. The one with the most promising end goes on, or starts:
-    by turns the lowest confidence bound and the largest expected improvement. Trials that run count as trained to their
-    end. When no new config may start any more, the rest goes on while any has a chance of 5 % to become the best.
+    by turns the lowest confidence bound and the largest expected improvement, which counts per second where durations
+    depend on the config. Trials that run count as trained to their end. When no new config may start any more, the rest
+    goes on while any has a chance of 5 % to become the best.
 
     A trial is paused at the first report at or beyond its stop that has the metric and a checkpoint. Where no trial
     saves any before its end, one that reaches a stop is ended there if its chance to become the best is below 5 % and
