@@ -129,7 +129,7 @@ def figures(folder: Path) -> dict[str, Any]:
     whole = experiment(folder / "random", num_samples=60)
     stopped = experiment(folder / "asha", num_samples=60, scheduler=asha(), crash_rate=0.2, max_failures=1)
     learnt = experiment(folder / "auto and asha", num_samples=60, scheduler=asha(), search_alg="auto")
-    few = experiment(folder / "few", num_samples=30)
+    few = experiment(folder / "few", num_samples=25)
     both = experiment(folder / "both", num_samples=60, metric=["loss", "weights"], mode=["min", "min"])
     many = experiment(folder / "many", quick_curve, num_samples=2000, num_workers=32)
     return {
