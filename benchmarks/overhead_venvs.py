@@ -8,7 +8,11 @@ import venv
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent / ".venvs"
-_REQUIREMENTS = {"ray": ["ray[tune]>=2,<3"], "optuna": ["optuna>=5,<6"]}
+_REQUIREMENTS = {
+    "ray": ["ray[tune]>=2,<3"],
+    "ray-scale": ["ray[tune]>=2,<3", "-e", str(Path(__file__).parents[1])],
+    "optuna": ["optuna>=5,<6"],
+}
 
 
 def python_of(system: str, given: str | None) -> str | None:
