@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 HEADING = "## Faults and where each is shown"
-N_FAULTS = 86
+N_FAULTS = 95
 TEST_ID = re.compile(r"`(tests/[\w/]+\.py)(?:::([\w:]+))?(\[[^`]*\])?`")
 MAKE = re.compile(r"`make ([\w-]+)[^`]*`")
 
