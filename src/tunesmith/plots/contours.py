@@ -193,4 +193,6 @@ def _layout(parameter: Parameter, is_known: Any, surface: Response | None, i: in
     ends = np.array([min(places), max(places)])
     is_log = layout.get("type") == "log"
     has_length = ends[1] > ends[0]
-    return {**layout, "range": np.log10(ends).tolist() if is_log else ends.tolist()} if has_length else layout
+    ends = np.log10(ends) if is_log else ends
+    room = 1e-6 * (ends[1] - ends[0])  # else a dot on the very edge may be taken to lie outside
+    return {**layout, "range": [float(ends[0] - room), float(ends[1] + room)]} if has_length else layout

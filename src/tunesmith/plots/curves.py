@@ -44,7 +44,7 @@ _MAX_CURVES = 200
 _MAX_POINTS = 20_000  #: of all curves together
 #: How curves are drawn, the last ones on top: name, states, colour, opacity, symbol at the end.
 _KINDS: tuple[tuple[str, tuple[TrialStatus, ...], str, float, str], ...] = (
-    ("stopped", (TrialStatus.STOPPED,), ORANGE, 0.4, "circle"),
+    ("stopped", (TrialStatus.STOPPED,), ORANGE, 0.55, "circle"),
     ("interrupted", (TrialStatus.INTERRUPTED,), GREY, 0.6, "circle"),
     ("paused", (TrialStatus.PAUSED, TrialStatus.PENDING), PURPLE, 0.6, "circle"),
     ("running", (TrialStatus.RUNNING,), GREEN, 0.9, "circle"),
