@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tunesmith.errors import TuneError, TunesmithError
     from tunesmith.hooks import Callback
     from tunesmith.methods import create_scheduler
+    from tunesmith.resources import PlacementGroupFactory
     from tunesmith.searchers import create_searcher
     from tunesmith.space import (
         choice,
@@ -96,6 +97,7 @@ _HOMES = {
     "Callback": "tunesmith.hooks",
     "Checkpoint": "tunesmith.trialside.checkpoint",
     "InvalidConfig": "tunesmith.trialside.call",
+    "PlacementGroupFactory": "tunesmith.resources",
     "Stopper": "tunesmith.stoppers",
     "Study": "tunesmith.api.study",
     "TrialStopped": "tunesmith.trialside.session",
@@ -111,6 +113,7 @@ __all__ = [
     "Checkpoint",
     "ExperimentAnalysis",
     "InvalidConfig",
+    "PlacementGroupFactory",
     "ProgressReporter",
     "Stopper",
     "Study",

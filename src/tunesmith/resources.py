@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 
 import msgspec
 
 from tunesmith.errors import ResourceError
+
+_STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
+_SOME = 0.001  #: of a resource of which each node that has it has 1, and which is not used up
 
 
 class Resources(msgspec.Struct, frozen=True):
@@ -16,6 +19,10 @@ class Resources(msgspec.Struct, frozen=True):
     cpu: float = 1.0
     gpu: float = 0.0
     custom: dict[str, float] = {}
+    #: Of a trial with workers of its own: the parts of the above that must lie on one node each, in Ray's words
+    #: ({"CPU": 1, "GPU": 1}); the first is the trial's own. On one machine they are no different from their sum.
+    bundles: tuple[dict[str, float], ...] = ()
+    strategy: str = "PACK"  #: how these are spread over nodes
 
     def words(self) -> str:
         """For messages: '2 CPUs, 0.5 GPUs, 1 license'."""
@@ -23,6 +30,24 @@ class Resources(msgspec.Struct, frozen=True):
         if self.gpu:
             parts.append(f"{self.gpu:g} GPU{'s' if self.gpu != 1 else ''}")
         return ", ".join(parts + [f"{amount:g} {name}" for name, amount in sorted(self.custom.items())])
+
+
+class PlacementGroupFactory:
+    """Ray Tune's: what a trial with workers of its own takes, as bundles that each lie on one node.
+
+    Args:
+        bundles: such as [{"CPU": 1}, {"CPU": 4, "GPU": 1}, {"CPU": 4, "GPU": 1}]; the first is the trial's own.
+        strategy: Ray's "PACK", "SPREAD", "STRICT_PACK" or "STRICT_SPREAD".
+    Raises: ResourceError for a bundle that is empty, or another strategy.
+    """
+
+    def __init__(self, bundles: Sequence[Mapping[str, float]], strategy: str = "PACK") -> None:
+        self.bundles = tuple({name: _amount(name, value) for name, value in bundle.items()} for bundle in bundles)
+        self.strategy = strategy
+        if not self.bundles or not all(any(bundle.values()) for bundle in self.bundles):
+            raise ResourceError(f"The bundles {list(bundles)!r} are empty in part. Give each a share of something.")
+        if strategy not in _STRATEGIES:
+            raise ResourceError(f"The strategy is {strategy!r}. Give {', '.join(map(repr, _STRATEGIES))}.")
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -51,8 +76,10 @@ class Placement(msgspec.Struct, frozen=True):
     gpus: dict[str, float] = {}  #: device -> share of it
 
 
-def parse_resources(request: Mapping[str, object] | Resources | None) -> Resources:
+def parse_resources(request: Mapping[str, object] | PlacementGroupFactory | Resources | None) -> Resources:
     """The request in `resources_per_trial`'s words: {"cpu": 2, "gpu": 0.5, "license": 1, "custom_resources": {...}}.
+
+    "accelerator_type": "A100" asks for a node with such a GPU, as Ray names them.
 
     Raises: ResourceError for a negative, non-finite or non-numeric amount, or a fraction of a GPU above 1.
     """
@@ -60,6 +87,8 @@ def parse_resources(request: Mapping[str, object] | Resources | None) -> Resourc
         return Resources()
     if isinstance(request, Resources):
         return request
+    if isinstance(request, PlacementGroupFactory):
+        return _of_bundles(request)
     if not isinstance(request, Mapping):
         raise ResourceError(f'resources_per_trial is {request!r}. Give a dict such as {{"cpu": 2, "gpu": 0.5}}.')
     nested = request.get("custom_resources") or {}
@@ -70,6 +99,9 @@ def parse_resources(request: Mapping[str, object] | Resources | None) -> Resourc
         for key, value in {**request, **nested}.items()
         if key != "custom_resources"
     }
+    kind = amounts.pop("accelerator_type", None)
+    if kind is not None:
+        amounts[f"accelerator_type:{kind}"] = _SOME
     checked = {name: _amount(name, value) for name, value in amounts.items()}
     gpu = checked.pop("gpu", 0.0)
     if gpu > 1 and gpu != int(gpu):
@@ -81,6 +113,18 @@ def parse_resources(request: Mapping[str, object] | Resources | None) -> Resourc
             "A trial asks for nothing, so any number would start at once. Give it a share of something."
         )
     return Resources(cpu=cpu, gpu=gpu, custom=custom)
+
+
+def _of_bundles(factory: PlacementGroupFactory) -> Resources:
+    """The sum, and the bundles where there are several."""
+    total: dict[str, float] = {}
+    for bundle in factory.bundles:
+        for name, amount in bundle.items():
+            total[name] = total.get(name, 0.0) + amount
+    found = parse_resources({"cpu": 0.0, **total})
+    if len(factory.bundles) == 1:
+        return found
+    return msgspec.structs.replace(found, bundles=factory.bundles, strategy=factory.strategy)
 
 
 def _amount(name: str, value: object) -> float:

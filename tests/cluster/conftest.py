@@ -53,14 +53,13 @@ def leaves_nothing_behind():
 def ours() -> list[str]:
     """Agents, what runs below them, and threads."""
     found = [thread.name for thread in threading.enumerate() if thread.name.startswith("tunesmith")]
+    mark = f"TUNESMITH_TEST_RUN={os.environ['TUNESMITH_TEST_RUN']}".encode()  # not of another run of these tests
     for entry in Path("/proc").iterdir():
         try:
-            command = (entry / "cmdline").read_bytes()
-            is_ours = (
-                command.startswith(b"ray::NodeAgent") or b"TUNESMITH_EXPERIMENT=" in (entry / "environ").read_bytes()
-            )
+            command, environ = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
         except OSError:
             continue
-        if is_ours:
+        is_agent_or_below = command.startswith(b"ray::NodeAgent") or b"TUNESMITH_EXPERIMENT=" in environ
+        if is_agent_or_below and mark in environ:
             found.append(f"{entry.name} {command[:80]!r}")
     return found

@@ -166,3 +166,41 @@ def test_ray_client_addresses_are_refused(monkeypatch):
 def test_capacity_is_of_one_machine():
     with pytest.raises(ConfigError, match="capacity="):
         tune.run(train, executor="ray", config=SPACE, capacity={"cpu": 2})
+
+
+# ---------------------------------------------------------------- trials with workers of their own
+
+
+def test_a_trial_with_workers_gets_a_placement_group_for_them():
+    def distributed(config):
+        import ray
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        from tunesmith.executors.ray import trial_placement_group
+
+        ray.init(log_to_driver=False, logging_level="ERROR")
+        group = trial_placement_group()
+
+        @ray.remote(num_cpus=1)
+        def node():
+            return ray.get_runtime_context().get_node_id()
+
+        strategies = [PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=i) for i in (1, 2)]
+        nodes = ray.get([node.options(scheduling_strategy=strategy).remote() for strategy in strategies])
+        ray.shutdown()
+        tune.report(loss=config["x"], n_nodes=len(set(nodes)), cpus=tune.get_trial_resources()["cpu"])
+
+    request = tune.PlacementGroupFactory([{"CPU": 0.5}, {"CPU": 1}, {"CPU": 1}], strategy="STRICT_SPREAD")
+    results = run(distributed, config={"x": tune.uniform(0, 1)}, num_samples=3, resources_per_trial=request)
+    assert [trial.state for trial in results] == [TrialStatus.COMPLETED] * 3
+    assert {trial.last_result["n_nodes"] for trial in results} == {2.0}
+    assert {trial.last_result["cpus"] for trial in results} == {0.5}
+
+
+def test_bundles_that_no_node_can_hold_are_refused():
+    with pytest.raises(ResourceError, match="64 CPUs"):
+        request = tune.PlacementGroupFactory([{"CPU": 1}, {"CPU": 64}])
+        run(train, config=SPACE, resources_per_trial=request)
+    with pytest.raises(ResourceError, match="8 CPUs"):
+        request = tune.PlacementGroupFactory([{"CPU": 4}, {"CPU": 4}], strategy="STRICT_PACK")
+        run(train, config=SPACE, resources_per_trial=request)

@@ -19,6 +19,7 @@ from tunesmith.api.resume import parse_resume
 from tunesmith.callbacks import CLIReporter, ProgressReporter
 from tunesmith.errors import ConfigError, TuneError, TunesmithError
 from tunesmith.protocols import Executor, Scheduler, Searcher
+from tunesmith.resources import PlacementGroupFactory
 from tunesmith.trial import TrialStatus
 from tunesmith.trialside.call import run_trainable
 from tunesmith.trialside.current import TRIAL_VARIABLE, attach_from_environment, has_own_session
@@ -53,7 +54,7 @@ def run(
     stop: Any = None,
     time_budget_s: float | timedelta | None = None,
     config: Mapping[str, Any] | None = None,
-    resources_per_trial: Mapping[str, Any] | None = None,
+    resources_per_trial: Mapping[str, Any] | PlacementGroupFactory | None = None,
     num_samples: int = 1,
     local_dir: str | Path | None = None,
     search_alg: str | Searcher | None = None,
@@ -98,7 +99,8 @@ def run(
             several objectives: see `result.pareto`.
         stop: when a trial or the experiment ends: {"training_iteration": 10}, f(trial_id, result), or a Stopper.
         config: the search space.
-        resources_per_trial: {"cpu": 2, "gpu": 0.5, "license": 1}; one CPU by default.
+        resources_per_trial: {"cpu": 2, "gpu": 0.5, "license": 1}, or a PlacementGroupFactory for trials with workers;
+            one CPU by default.
         num_samples: samples in total, also after a resume; each is a whole grid where there is one. -1: endless.
         search_alg: "auto" (the default) learns from the results; "random", "grid", "gp", ... or a Searcher.
         points_to_evaluate: configs to try first, such as the defaults; what one leaves out is drawn.

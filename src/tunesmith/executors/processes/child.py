@@ -173,6 +173,7 @@ def _redirect_output(path: str) -> None:
 
 
 def _set_environment(facts: dict[str, Any]) -> None:
+    os.environ.update(facts.get("environment", {}))
     os.environ[TRIAL_VARIABLE] = str(facts["trial_index"])
     os.environ[ATTEMPT_VARIABLE] = str(facts["attempt"])
     os.environ.pop("TUNESMITH_TEMPLATE", None)

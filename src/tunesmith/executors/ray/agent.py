@@ -34,6 +34,7 @@ from tunesmith.executors.ray.messages import (
 )
 from tunesmith.protocols import Launch
 
+GROUP_VARIABLE = "TUNESMITH_PLACEMENT_GROUP"  #: in a trial with workers: the placement group's id
 _WAIT_S = 60.0
 _MAX_LOG_BYTES = 4 << 20
 
@@ -79,6 +80,7 @@ class Post(msgspec.Struct, frozen=True):
     probe: tuple[str, str]  #: a file in it, and what stands there
     sys_path: tuple[str, ...]
     argv: tuple[str, ...]
+    cluster: str  #: Ray's address
     cwd: str | None  #: None where Ray has given the job a working directory
 
 
@@ -186,6 +188,7 @@ class NodeAgent:
         sys.argv[:] = post.argv
         known = set(sys.path)
         sys.path += [entry for entry in post.sys_path if entry not in known and Path(entry).exists()]
+        os.environ["RAY_ADDRESS"] = post.cluster  # a trial that starts workers of its own joins it by `ray.init()`
         if post.cwd is not None and Path(post.cwd).is_dir():
             os.chdir(post.cwd)
 

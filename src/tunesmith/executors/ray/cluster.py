@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import ray
+from msgspec.structs import replace
+from ray import PlacementGroupID
 from ray.exceptions import ObjectStoreFullError, RayActorError, RayError, RuntimeEnvSetupError
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from tunesmith.errors import ConfigError, TunesmithError
-from tunesmith.executors.ray.agent import NodeAgent, Post
-from tunesmith.resources import Node, Resources
+from tunesmith.executors.ray.agent import GROUP_VARIABLE, NodeAgent, Post
+from tunesmith.experiment.slots import SlotPool
+from tunesmith.resources import Node, Resources, parse_resources
 
 _log = logging.getLogger("tunesmith")
 _ray: Any = ray  #: where its types are in the way
@@ -29,8 +33,11 @@ class Lease(NamedTuple):
     number: int
     node_id: str
     cpu: float
-    gpu_shares: dict[str, float]
+    gpu_shares: dict[str, float]  #: with several bundles by made-up names, since most are the workers'
     custom: dict[str, float]
+    group_id: str = ""  #: of several bundles: the placement group's
+    own: Resources = Resources()  #: of several bundles: the first one's, in which the trial itself runs
+    own_gpus: tuple[str, ...] = ()
 
 
 class ClusterNode(NamedTuple):
@@ -76,6 +83,11 @@ def has_working_dir() -> bool:
     return bool(ray.get_runtime_context().runtime_env.get("working_dir"))
 
 
+def address() -> str:
+    """Of the cluster's head."""
+    return str(ray.get_runtime_context().gcs_address)
+
+
 def own_address() -> str:
     """This machine's, as the other nodes know it."""
     return str(_ray.util.get_node_ip_address())
@@ -94,6 +106,27 @@ def living_nodes() -> list[ClusterNode]:
     return found
 
 
+def check_possible(request: Resources) -> None:
+    """Raises: ResourceError where a trial, or a bundle of it, asks for more than any node has."""
+    pool = SlotPool([node.node for node in living_nodes()])
+    if not request.bundles:
+        pool.check_possible(request)
+    elif request.strategy == "STRICT_PACK":
+        pool.check_possible(replace(request, bundles=()))
+    else:
+        for bundle in request.bundles:
+            pool.check_possible(parse_resources({"cpu": 0.0, **bundle}))
+
+
+def trial_placement_group() -> PlacementGroup | None:
+    """Inside a trial with workers: the placement group for them, of which bundle 0 is the trial's own; else None.
+
+    The trial is no Ray process: call `ray.init()` first, which joins the cluster.
+    """
+    number = os.environ.get(GROUP_VARIABLE)
+    return None if not number else PlacementGroup(PlacementGroupID(bytes.fromhex(number)))
+
+
 # ---------------------------------------------------------------- reservations
 
 
@@ -105,8 +138,10 @@ class Reservation:
 
     def __init__(self, number: int, request: Resources) -> None:
         self.number, self._request = number, request
-        bundle = {"CPU": request.cpu, "GPU": request.gpu, **request.custom}
-        self._group: PlacementGroup = placement_group([{k: v for k, v in bundle.items() if v > 0}], strategy="PACK")
+        whole = {"CPU": request.cpu, "GPU": request.gpu, **request.custom}
+        bundles = [{k: v for k, v in bundle.items() if v > 0} for bundle in request.bundles or (whole,)]
+        self._own = parse_resources({"cpu": 0.0, **bundles[0]})
+        self._group: PlacementGroup = placement_group(bundles, strategy=request.strategy)
         self._probe: Any = None  #: where it has GPUs: the task that says which
 
     def granted(self) -> Lease | None:
@@ -115,18 +150,23 @@ class Reservation:
         table: dict[str, Any] = placement_group_table(self._group)
         if table.get("state") != "CREATED":
             return None
-        (node_id,) = table["bundles_to_node_id"].values()
+        node_id = table["bundles_to_node_id"][0]
         gpus: list[str] = []
-        if request.gpu > 0:
+        if self._own.gpu > 0:
             if self._probe is None:
                 strategy = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=0)
-                self._probe = _gpu_ids.options(num_gpus=request.gpu, scheduling_strategy=strategy).remote()
+                self._probe = _gpu_ids.options(num_gpus=self._own.gpu, scheduling_strategy=strategy).remote()
             ready, _ = ray.wait([self._probe], timeout=0)
             if not ready:
                 return None
             gpus = ray.get(self._probe)
         share = request.gpu if request.gpu < 1 else 1.0
-        return Lease(self.number, node_id, request.cpu, dict.fromkeys(gpus, share), dict(request.custom))
+        if not request.bundles:
+            return Lease(self.number, node_id, request.cpu, dict.fromkeys(gpus, share), dict(request.custom))
+        names = [f"{self.number}/{i}" for i in range(math.ceil(request.gpu))]
+        shares = dict.fromkeys(names, share)
+        group_id = self._group.id.hex()
+        return Lease(self.number, node_id, request.cpu, shares, dict(request.custom), group_id, self._own, tuple(gpus))
 
     def give_back(self) -> None:
         """To Ray; whoever runs on it must be gone."""

@@ -50,7 +50,6 @@ from tunesmith.executors.ray.messages import (
     travelling,
 )
 from tunesmith.executors.ray.transfers import Transfers
-from tunesmith.experiment.slots import SlotPool
 from tunesmith.protocols import Launch
 from tunesmith.resources import Node, Resources
 from tunesmith.space import Space
@@ -117,7 +116,8 @@ class RayExecutor:
     def check(self, space: Space, request: Resources) -> None:
         """See Executor.check. With autoscaling, a request may wait for a node that is to come."""
         if not self._autoscaling:
-            SlotPool(self.nodes()).check_possible(request)
+            self._connect()
+            cluster.check_possible(request)
         check_config(space.tree)
 
     def start(self, launch: Launch) -> None:
@@ -313,6 +313,8 @@ class RayExecutor:
             text = why_not_sent(command.config, error)
             self._events.append(AttemptEnded(command.trial, command.attempt, AttemptOutcome.RAISED, time.time(), text))
             return
+        assert isinstance(packed, StartAttempt)
+        packed = host.with_own_bundle(packed)
         host.attempts[command.trial] = command
         if command.checkpoint is None or host.sees_folder or host.actor is None:
             batches.setdefault(host.name, []).append(packed)
@@ -421,6 +423,7 @@ class _Posts:
         self._addresses = ((host, hub.port),)
         self._token, self._window_s, self._folder = hub.token, window_s, folder
         self._probe = (probe[0].name, probe[1])
+        self._cluster = cluster.address()
         self._cwd = None if cluster.has_working_dir() else str(Path.cwd())
         self._sys_path = tuple(str(Path(entry or ".").absolute()) for entry in sys.path)
 
@@ -436,5 +439,6 @@ class _Posts:
             probe=self._probe,
             sys_path=self._sys_path,
             argv=tuple(sys.argv),
+            cluster=self._cluster,
             cwd=self._cwd,
         )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from tunesmith.events import StartAttempt
+from tunesmith.executors.ray.agent import GROUP_VARIABLE
 from tunesmith.executors.ray.cluster import Lease
 from tunesmith.executors.ray.messages import AttemptCommand
 from tunesmith.resources import Node
@@ -19,6 +22,7 @@ class Host:
         self.node_id, self.name = node_id, name
         self.leases: dict[int, Lease] = {}
         self.attempts: dict[int, StartAttempt] = {}  #: by trial: those between StartAttempt and AttemptEnded
+        self.lease_of: dict[int, int] = {}  #: by trial that holds several bundles: the number of its lease
         self.backlog: list[AttemptCommand] = []  #: for the agent that is being made
         self.agent_id: str | None = None  #: of the agent that there is, or will be
         self.actor: Any = None  #: the same, once it has answered
@@ -41,6 +45,21 @@ class Host:
         partly = {gpu: share for gpu, share in shares.items() if share < 1.0 - _EPS}
         return Node(self.name, cpu, tuple(sorted(shares)), custom, partly)
 
+    def with_own_bundle(self, start: StartAttempt) -> StartAttempt:
+        """Of a trial with workers: what its own process has, and the placement group for them in its environment.
+
+        Args: start: with its config packed.
+        """
+        if not start.placement.resources.bundles:
+            return start
+        taken = {number for trial, number in self.lease_of.items() if trial in self.attempts and trial != start.trial}
+        lease = next(lease for lease in self.leases.values() if lease.number not in taken)
+        self.lease_of[start.trial] = lease.number
+        share = lease.own.gpu if lease.own.gpu < 1 else 1.0
+        placement = replace(start.placement, resources=lease.own, gpus=dict.fromkeys(lease.own_gpus, share))
+        fields = {**start.config, "environment": {GROUP_VARIABLE: lease.group_id}}
+        return replace(start, placement=placement, config=fields)
+
     def idle_lease(self) -> Lease | None:
         """One without which all that runs here still fits; None if there is none."""
         offered, placements = self.offer(), [start.placement for start in self.attempts.values()]
@@ -53,7 +72,10 @@ class Host:
             name: amount - sum(placement.resources.custom.get(name, 0.0) for placement in placements)
             for name, amount in offered.custom.items()
         }
+        held = {number for trial, number in self.lease_of.items() if trial in self.attempts}
         for lease in self.leases.values():
+            if lease.number in held:
+                continue
             has_cpu = lease.cpu <= free_cpu + _EPS
             has_gpus = all(share <= free_gpus[gpu] + _EPS for gpu, share in lease.gpu_shares.items())
             has_custom = all(amount <= free_custom[name] + _EPS for name, amount in lease.custom.items())
