@@ -29,7 +29,7 @@ class Resources(msgspec.Struct, frozen=True):
         parts = [f"{self.cpu:g} CPU{'s' if self.cpu != 1 else ''}"]
         if self.gpu:
             parts.append(f"{self.gpu:g} GPU{'s' if self.gpu != 1 else ''}")
-        return ", ".join(parts + [f"{amount:g} {name}" for name, amount in sorted(self.custom.items())])
+        return ", ".join(parts + [_in_words(name, amount) for name, amount in sorted(self.custom.items())])
 
 
 class PlacementGroupFactory:
@@ -113,6 +113,10 @@ def parse_resources(request: Mapping[str, object] | PlacementGroupFactory | Reso
             "A trial asks for nothing, so any number would start at once. Give it a share of something."
         )
     return Resources(cpu=cpu, gpu=gpu, custom=custom)
+
+
+def _in_words(name: str, amount: float) -> str:
+    return f"{amount / 2**30:.3g} GiB of memory" if name == "memory" else f"{amount:g} {name}"
 
 
 def _of_bundles(factory: PlacementGroupFactory) -> Resources:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-import secrets
 import selectors
-import sys
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
@@ -49,6 +45,7 @@ from tunesmith.executors.ray.messages import (
     encode,
     travelling,
 )
+from tunesmith.executors.ray.posts import Posts
 from tunesmith.executors.ray.transfers import Transfers
 from tunesmith.protocols import Launch
 from tunesmith.resources import Node, Resources
@@ -97,6 +94,8 @@ class RayExecutor:
         self._events: list[Event] = []
         self._told: deque[watch.Message | Callable[[], None]] = deque()  #: by other threads, for the loop
         self._hosts: dict[str, Host] = {}  #: by name
+        self._host_by_agent: dict[str, Host] = {}
+        self._host_by_trial: dict[int, Host] = {}  #: of the attempts between StartAttempt and AttemptEnded
         self._to_release: list[int] = []
         self._fatal: TunesmithError | None = None
         self._launch: Launch | None = None
@@ -115,10 +114,14 @@ class RayExecutor:
 
     def check(self, space: Space, request: Resources) -> None:
         """See Executor.check. With autoscaling, a request may wait for a node that is to come."""
-        if not self._autoscaling:
-            self._connect()
-            cluster.check_possible(request)
-        check_config(space.tree)
+        try:
+            if not self._autoscaling:
+                self._connect()
+                cluster.check_possible(request)
+            check_config(space.tree)
+        except BaseException:
+            self.close()
+            raise
 
     def start(self, launch: Launch) -> None:
         """Pack the code, listen for agents, and begin to reserve slots."""
@@ -130,8 +133,12 @@ class RayExecutor:
         host = cluster.own_address()
         self._hub = Hub(self._selector, host, on_message=self._on_message, on_change=self._on_change)
         self._transfers = Transfers(launch.folder, self._max_travel_bytes)
-        self._launch, self._probe = launch, self._make_probe(launch.folder)
-        self._posts = _Posts(self._hub, host, self._reattach_s, launch.folder, self._probe)
+        self._launch = launch
+        self._posts = Posts(
+            launch.folder, address=(host, self._hub.port), token=self._hub.token, window_s=self._reattach_s
+        )
+        if self._shares_folder is not False:
+            self._posts.leave_probe()
         self._watch = watch.ClusterWatch(
             launch.resources,
             make_post=self._make_post,
@@ -200,7 +207,7 @@ class RayExecutor:
             self._transfers.close()
             self._watch.close()
             self._hub.close()
-            (self._probe[0]).unlink(missing_ok=True)
+            self._posts.remove_probes()
         self._selector.close()
         self._mailbox.close()
         if self._is_ours:
@@ -212,12 +219,6 @@ class RayExecutor:
         if self._is_ours is None:
             self._is_ours = cluster.connect(self._address, self._runtime_env)
 
-    def _make_probe(self, folder: Path) -> tuple[Path, str]:
-        path, text = folder / f".seen-{uuid.uuid4().hex}", secrets.token_hex(16)
-        if self._shares_folder is not False:
-            path.write_text(text)
-        return path, text
-
     def _make_post(self, node: cluster.ClusterNode) -> Post:
         """Called in the watch's thread: what the loop must know of it is told before."""
         post = self._posts.make(node)
@@ -227,6 +228,7 @@ class RayExecutor:
     def _expect(self, node: cluster.ClusterNode, agent_id: str) -> None:
         host = self._host(node)
         host.agent_id, host.actor, host.away_since, host.has_connected = agent_id, None, None, False
+        self._host_by_agent[agent_id] = host
         self._hub.expect(agent_id)
         if host.backlog:
             self._send(host, host.backlog)
@@ -251,7 +253,7 @@ class RayExecutor:
             if gone is not None:
                 self._lose(gone, message.why, is_node=message.why == "the node is gone")
         elif isinstance(message, watch.AgentReady):
-            ready = self._by_agent(message.agent_id)
+            ready = self._host_by_agent.get(message.agent_id)
             if ready is not None:
                 ready.actor, ready.sees_folder = message.actor, message.sees_folder
                 if ready.is_withdrawn:
@@ -290,6 +292,9 @@ class RayExecutor:
             _log.warning("Node %s: %s; %d trials go on elsewhere.", host.name, why, len(host.attempts))
         if host.agent_id is not None:
             self._hub.forget(host.agent_id)
+            del self._host_by_agent[host.agent_id]
+        for trial in host.attempts:
+            del self._host_by_trial[trial]
         host.attempts.clear()
         host.backlog.clear()
         host.agent_id = host.actor = host.away_since = None
@@ -299,7 +304,6 @@ class RayExecutor:
             del self._hosts[host.name]
         elif host.leases:
             host.is_withdrawn = True
-            self._watch.need_agent(host.node_id)
 
     # ------------------------------------------------------------ commands
 
@@ -316,6 +320,7 @@ class RayExecutor:
         assert isinstance(packed, StartAttempt)
         packed = host.with_own_bundle(packed)
         host.attempts[command.trial] = command
+        self._host_by_trial[command.trial] = host
         if command.checkpoint is None or host.sees_folder or host.actor is None:
             batches.setdefault(host.name, []).append(packed)
         else:
@@ -333,11 +338,8 @@ class RayExecutor:
         self._hub.send(host.agent_id, encode(CarryOut(commands)))
 
     def _host_of(self, trial: int, attempt: int) -> Host | None:
-        for host in self._hosts.values():
-            start = host.attempts.get(trial)
-            if start is not None and start.attempt == attempt:
-                return host
-        return None
+        host = self._host_by_trial.get(trial)
+        return host if host is not None and host.attempts[trial].attempt == attempt else None
 
     def _delete(self, command: DeleteCheckpoint) -> None:
         for host in self._hosts.values():
@@ -347,7 +349,7 @@ class RayExecutor:
     # ------------------------------------------------------------ messages
 
     def _on_change(self, agent_id: str, is_connected: bool) -> None:
-        host = self._by_agent(agent_id)
+        host = self._host_by_agent.get(agent_id)
         if host is not None:
             host.has_connected |= is_connected
             host.away_since = None if is_connected else time.monotonic()
@@ -355,7 +357,7 @@ class RayExecutor:
                 self._watch.look()
 
     def _on_message(self, agent_id: str, body: bytes) -> None:
-        host, message = self._by_agent(agent_id), decode_from_agent(body)
+        host, message = self._host_by_agent.get(agent_id), decode_from_agent(body)
         if isinstance(message, Broken):
             self._fatal = self._fatal or message.as_error()
         elif isinstance(message, Closed):
@@ -366,9 +368,8 @@ class RayExecutor:
 
     def _take(self, host: Host, event: Event) -> None:
         if isinstance(event, AttemptEnded):
-            start = host.attempts.get(event.trial)
-            if start is not None and start.attempt == event.attempt:
-                del host.attempts[event.trial]
+            if self._host_of(event.trial, event.attempt) is host:
+                del host.attempts[event.trial], self._host_by_trial[event.trial]
             if not host.sees_folder:
                 assert self._launch is not None
                 self._transfers.fetch_log(host.actor, event.trial, log_path(self._launch, event.trial))
@@ -385,9 +386,6 @@ class RayExecutor:
             self._tell(lambda: self._events.append(event if has_come else replace(event, checkpoint=None)))
 
         self._transfers.fetch(host.actor, event.checkpoint, then)
-
-    def _by_agent(self, agent_id: str) -> Host | None:
-        return next((host for host in self._hosts.values() if host.agent_id == agent_id), None)
 
     # ------------------------------------------------------------ the end
 
@@ -414,31 +412,3 @@ _FACTS = (
     "checkpoint_at_end",
     "log_cap_bytes",
 )
-
-
-class _Posts:
-    """What new agents are made with."""
-
-    def __init__(self, hub: Hub, host: str, window_s: float, folder: Path, probe: tuple[Path, str]) -> None:
-        self._addresses = ((host, hub.port),)
-        self._token, self._window_s, self._folder = hub.token, window_s, folder
-        self._probe = (probe[0].name, probe[1])
-        self._cluster = cluster.address()
-        self._cwd = None if cluster.has_working_dir() else str(Path.cwd())
-        self._sys_path = tuple(str(Path(entry or ".").absolute()) for entry in sys.path)
-
-    def make(self, node: cluster.ClusterNode) -> Post:
-        """For an agent on this node."""
-        return Post(
-            node=node.node.name,
-            agent_id=uuid.uuid4().hex,
-            addresses=self._addresses,
-            token=self._token,
-            window_s=self._window_s,
-            folder=str(self._folder),
-            probe=self._probe,
-            sys_path=self._sys_path,
-            argv=tuple(sys.argv),
-            cluster=self._cluster,
-            cwd=self._cwd,
-        )

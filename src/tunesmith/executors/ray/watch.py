@@ -29,6 +29,7 @@ _FIRST_BATCH, _LARGEST_BATCH = 4, 64
 _PATIENCE_S = 1.0  #: until what is not granted counts as not to be had now
 _BUSY_S, _QUIET_S = 0.02, 0.25  #: between two looks
 _NODES_S = 0.5  #: between two looks at the list of nodes
+_LONGEST_PAUSE_S = 30.0  #: before another agent on a node where they die
 _SILENT_S = 120.0  #: of the cluster, until it counts as lost
 
 
@@ -92,6 +93,8 @@ class ClusterWatch:
         self._nodes: dict[str, ClusterNode] = {}
         self._agents: dict[str, AgentLink] = {}
         self._are_serving: set[str] = set()  #: agent ids
+        self._n_deaths: dict[str, int] = {}  #: of a node's agents, one after another, none of which came to serve
+        self._not_before: dict[str, float] = {}  #: when the next one may be made there
         self._granted: dict[int, tuple[Reservation, str]] = {}
         self._pending: dict[int, tuple[Reservation, float]] = {}
         self._n_reservations = 0
@@ -111,10 +114,6 @@ class ClusterWatch:
     def look(self) -> None:
         """Something has happened: look now."""
         self._wake.set()
-
-    def need_agent(self, node_id: str) -> None:
-        """Something is to run on this node, whatever is reserved there."""
-        self._do(lambda: self._ensure_agent(node_id))
 
     def give_back(self, number: int) -> None:
         """This lease is not needed any more."""
@@ -177,6 +176,8 @@ class ClusterWatch:
         self._reserve(now)
         for agent in list(self._agents.values()):
             self._look_at_agent(agent)
+        for node_id in {where for _, where in self._granted.values()} - self._agents.keys():
+            self._ensure_agent(node_id)
 
     def _reserve(self, now: float) -> None:
         """Ask for slots in growing batches; where no more are granted, one stays in the queue (all, with patience)."""
@@ -206,7 +207,8 @@ class ClusterWatch:
     # ------------------------------------------------------------ agents
 
     def _ensure_agent(self, node_id: str) -> None:
-        if node_id not in self._agents and node_id in self._nodes:
+        is_too_soon = time.monotonic() < self._not_before.get(node_id, 0.0)
+        if node_id not in self._agents and node_id in self._nodes and not is_too_soon:
             post = self._make_post(self._nodes[node_id])
             self._agents[node_id] = AgentLink(node_id, post, self._runtime_env)
 
@@ -218,10 +220,11 @@ class ClusterWatch:
                 return
             answer = agent.greeting()
         except AgentDiedError as error:
-            self._drop_agent(agent.node_id)
-            self._tell(Dismissed(agent.node_id, str(error)))
-            if any(where == agent.node_id for _, where in self._granted.values()):
-                self._ensure_agent(agent.node_id)
+            node_id, has_served = agent.node_id, agent.agent_id in self._are_serving
+            self._drop_agent(node_id)
+            n_deaths = self._n_deaths[node_id] = 1 if has_served else self._n_deaths.get(node_id, 0) + 1
+            self._not_before[node_id] = time.monotonic() + min(2.0**n_deaths - 2.0, _LONGEST_PAUSE_S)
+            self._tell(Dismissed(node_id, str(error)))
             return
         if answer is not None:
             greeting = msgspec.msgpack.decode(answer, type=Greeting)
