@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import os
-import threading
 import time
 
 import pytest
@@ -71,51 +70,40 @@ def test_gpus_are_matched_per_node_and_seen_per_trial(cluster):
 
 def _check_shares(results):
     """At no time more than one whole of a device was given."""
-    events = []
+    spans = []
     for start, trial in zip(records(results, StartAttempt), results, strict=True):
         for gpu, share in start.placement.gpus.items():
-            events.append((trial.trial.started_at, share, (start.placement.node, gpu)))
-            events.append((trial.trial.ended_at, -share, (start.placement.node, gpu)))
-    held = collections.Counter()
-    for _, share, device in sorted(events):
-        held[device] += share
-        assert held[device] <= 1.0 + 1e-6
+            spans.append((trial.trial.started_at, trial.trial.ended_at, (start.placement.node, gpu), share))
+    assert max(most_held(spans).values()) <= 1.0 + 1e-6
 
 
-def test_two_experiments_share_the_cluster_without_oversubscribing_it(cluster, tmp_path):
+def most_held(spans):
+    """The most that was held at one time of each thing. Args: spans: (from, until, thing, how much)."""
+    events = [(begin, amount, thing) for begin, _, thing, amount in spans]
+    events += [(end, -amount, thing) for _, end, thing, amount in spans]
+    held, most = collections.Counter(), collections.Counter()
+    for _, amount, thing in sorted(events):
+        held[thing] += amount
+        most[thing] = max(most[thing], held[thing])
+    return most
+
+
+def test_two_experiments_share_the_cluster_without_oversubscribing_it(tmp_path):
     """F95, and what is reserved through Ray is Ray's to give once only."""
-    import ray
-
-    most, stop = [0.0], threading.Event()
-
-    def watch():
-        while not stop.wait(0.1):
-            most[0] = max(most[0], ray.cluster_resources()["CPU"] - ray.available_resources().get("CPU", 0.0))
-
-    def one(name, found):
-        found.append(
-            run(
-                train,
-                name=name,
-                config={**SPACE, "n": 10},
-                num_samples=16,
-                metric="loss",
-                mode="min",
-                storage_path=tmp_path,
-            )
-        )
-
-    found = []
-    threads = [threading.Thread(target=one, args=(f"e{i}", found)) for i in range(2)]
-    looker = threading.Thread(target=watch)
-    for thread in [*threads, looker]:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    stop.set()
-    looker.join()
-    assert [trial.state for results in found for trial in results] == [TrialStatus.COMPLETED] * 32
-    assert 8.0 <= most[0] <= 12.0
+    more = {"config": {**SPACE, "n": 10}, "metric": "loss", "mode": "min", "storage_path": tmp_path}
+    with (
+        in_thread(train, name="one", num_samples=16, **more) as one,
+        in_thread(train, name="two", num_samples=16, **more),
+    ):
+        pass
+    spans = []
+    for results in (*one, tune.load(tmp_path / "two")):
+        assert [trial.state for trial in results] == [TrialStatus.COMPLETED] * 16
+        for start, trial in zip(records(results, StartAttempt), results, strict=True):
+            spans.append((trial.trial.started_at, trial.trial.ended_at, start.placement.node, 1))
+    most = most_held(spans)
+    assert max(most.values()) <= 4, "CPUs of a node"
+    assert sum(most.values()) > 4
 
 
 def test_slots_that_nobody_needs_are_given_back_before_the_end():
