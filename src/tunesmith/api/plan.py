@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunesmith.api.api_keys import without_api_keys
@@ -29,7 +28,6 @@ from tunesmith.trialside.current import TRIAL_VARIABLE
 from tunesmith.trialside.trainable import trainable_name
 
 _log = logging.getLogger("tunesmith")
-RESULTS_FOLDER = "~/tunesmith_results"
 
 
 class Plan(NamedTuple):
@@ -196,11 +194,6 @@ def _ray_executor(capacity: Mapping[str, float] | None) -> Executor:
             raise
         raise ConfigError("The Ray executor needs Ray: pip install 'tunesmith[ray]'.") from error
     return RayExecutor()
-
-
-def results_folder(local_dir: str | Path | None) -> Path:
-    """Where experiments lie: the argument, else the variable TUNESMITH_RESULTS, else a folder in the user's home."""
-    return Path(local_dir or os.environ.get("TUNESMITH_RESULTS") or RESULTS_FOLDER).expanduser().resolve()
 
 
 def trial_names(spec: ExperimentSpec) -> Callable[[int], tuple[str, str]]:

@@ -14,12 +14,13 @@ from tunesmith.analysis import ExperimentAnalysis
 from tunesmith.api.callbacks import AnyCallback
 from tunesmith.api.changes import parse_on_change
 from tunesmith.api.driver import drive
-from tunesmith.api.plan import make_executor, make_plan, results_folder
+from tunesmith.api.plan import make_executor, make_plan
 from tunesmith.api.resume import parse_resume
 from tunesmith.callbacks import CLIReporter, ProgressReporter
 from tunesmith.errors import ConfigError, TuneError, TunesmithError
 from tunesmith.protocols import Executor, Scheduler, Searcher
 from tunesmith.resources import PlacementGroupFactory
+from tunesmith.stores.root import results_folder
 from tunesmith.trial import TrialStatus
 from tunesmith.trialside.call import run_trainable
 from tunesmith.trialside.current import TRIAL_VARIABLE, attach_from_environment, has_own_session

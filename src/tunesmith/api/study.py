@@ -19,7 +19,7 @@ from tunesmith.analysis import ExperimentAnalysis
 from tunesmith.analysis.experiment_analysis import Best
 from tunesmith.api.changes import continued_spec, parse_on_change
 from tunesmith.api.folder import existing, new_folder
-from tunesmith.api.plan import Plan, make_plan, results_folder
+from tunesmith.api.plan import Plan, make_plan
 from tunesmith.clock import SystemClock
 from tunesmith.errors import ConfigError, ExperimentExistsError, LeaseError, StoreError, StudyExhausted, TunesmithError
 from tunesmith.events import Verdict
@@ -34,6 +34,7 @@ from tunesmith.runner.study_writer import StudyWriter
 from tunesmith.spec import ExperimentSpec
 from tunesmith.stores import create_store, open_reader, open_store
 from tunesmith.stores.codec import parse_config
+from tunesmith.stores.root import results_folder
 from tunesmith.trialside.failure import failure_text
 from tunesmith.trialside.functions import gather
 from tunesmith.trialside.session import ReportDecision, parse_report

@@ -28,6 +28,7 @@ from tunesmith.trialside.checkpoint import (
     path_of,
 )
 from tunesmith.trialside.metrics import clean_metrics, clean_number, short_repr
+from tunesmith.trialside.program_files import STOP_FILE_VARIABLE, write_stop_file
 from tunesmith.trialside.wire import decode_config, encode_config
 
 OnStop = Literal["raise", "return"]
@@ -286,6 +287,8 @@ class Session:
             raise
         if self._decision.should_stop:
             self._stop = self._decision
+            if STOP_FILE_VARIABLE in os.environ:  # within a program, whose other processes look for the file
+                write_stop_file(os.environ[STOP_FILE_VARIABLE], self._decision.reason or self._decision.verdict)
         return self._decision
 
     def _send(self, report: _Report) -> ReportDecision:

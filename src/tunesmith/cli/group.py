@@ -1,0 +1,62 @@
+"""The group of commands. Each is imported when it is called, so that `tunesmith ls` loads nothing of `run`."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+#: Command -> the module that holds it, as `command`; in the order in which the help lists them.
+COMMANDS = {
+    "run": "run",
+    "ls": "listing",
+    "show": "show",
+    "best": "best",
+    "trials": "trials",
+    "log": "log",
+    "report": "report_help",
+}
+
+_EPILOG = """\b
+Examples:
+  tunesmith run --param 'lr=loguniform(1e-5,1e-1)' --metric loss --mode min -n 20 -- python train.py --lr {lr}
+  tunesmith run sweep.yaml
+  tunesmith ls
+  tunesmith best my_experiment --json
+
+Experiments lie in ~/tunesmith_results, or where TUNESMITH_RESULTS or --storage say.
+Exit status: 0 good, 1 trials failed, 2 wrong usage, 3 run by another process, 4 nothing there, 130 interrupted.
+"""
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = importlib.import_module(f"tunesmith.cli.{module}").command
+        return command
+
+
+def _print_version(ctx: click.Context, option: click.Parameter, is_asked: bool) -> None:
+    if is_asked and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"tunesmith {version('tunesmith')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=_LazyGroup,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Say which.")
+def cli() -> None:
+    """Tune a function or any program, and look at what was found.
+
+    `tunesmith COMMAND --help` says more, with examples.
+    """

@@ -1,0 +1,141 @@
+"""`tunesmith log`: what a trial printed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from tunesmith.cli import exit_codes
+from tunesmith.cli.output import print_json, say, warn
+from tunesmith.cli.places import json_option, open_experiment, storage_option
+
+if TYPE_CHECKING:
+    from tunesmith.stores import Reader
+
+_BLOCK = 1 << 16
+_POLL_S = 0.3
+
+
+@click.command("log")
+@click.argument("arguments", nargs=-1, metavar="[EXPERIMENT] TRIAL")
+@click.option("-n", "--tail", type=click.IntRange(0), help="Only the last so many lines.")
+@click.option("-f", "--follow", is_flag=True, help="Go on as the trial prints, until it is over.")
+@click.option("--raw", is_flag=True, help="Print control characters as they are, colours among them.")
+@storage_option
+@json_option
+def command(
+    arguments: tuple[str, ...], tail: int | None, follow: bool, raw: bool, storage: str | None, as_json: bool
+) -> int:
+    """Print what TRIAL (its number) has printed: its output and its errors.
+
+    \b
+    Examples:
+      tunesmith log 3
+      tunesmith log my_experiment 3 --tail 20
+      tunesmith log my_experiment 3 --follow
+    """
+    if not 1 <= len(arguments) <= 2:
+        raise click.UsageError("Give the number of a trial, and an experiment before it if it is not the newest.")
+    name, number = (None, arguments[0]) if len(arguments) == 1 else arguments
+    if not number.isdecimal() or not number.isascii():
+        raise click.UsageError(f"{number!r} is not the number of a trial, such as 3.")
+    reader = open_experiment(name, storage)
+    try:
+        try:
+            trial = reader.trial(int(number))
+        except KeyError as error:
+            raise click.UsageError(str(error.args[0])) from None
+        path = reader.folder / "logs" / f"{trial.index:05d}.log"
+        if as_json:
+            lines = list(_lines(path, tail))
+            print_json({"trial": trial.index, "path": path, "lines": lines})
+            return exit_codes.OK
+        if not path.exists() and not follow:
+            warn(
+                f"tunesmith: trial {trial.index} has no log at {path}: it has not started, or runs on another machine."
+            )
+            return exit_codes.NOTHING
+        for line in _lines(path, tail):
+            say(line if raw else _visible(line))
+        if follow:
+            _follow(reader, trial.index, path, raw=raw)
+        return exit_codes.OK
+    finally:
+        reader.close()
+
+
+def _open(path: Path) -> BinaryIO:
+    """The file, unless it is a link that somebody put there."""
+    return os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb")
+
+
+def _lines(path: Path, tail: int | None) -> Iterator[str]:
+    """The lines of the log, or the last of them. None where there is no log yet."""
+    try:
+        file = _open(path)
+    except FileNotFoundError:
+        return
+    with file:
+        if tail is not None:
+            _seek_tail(file, tail)
+        for line in file:
+            yield line.decode(errors="replace").rstrip("\n")
+
+
+def _seek_tail(file: BinaryIO, n_lines: int) -> None:
+    """Put the file to where its last lines begin, reading from its end."""
+    position = file.seek(0, os.SEEK_END)
+    n_wanted = n_lines + 1  # a file ends with a line break, which begins no line
+    if n_lines == 0:
+        return
+    while position > 0:
+        start = max(0, position - _BLOCK)
+        file.seek(start)
+        block = file.read(position - start)
+        if position == file.seek(0, os.SEEK_END) and not block.endswith(b"\n"):
+            n_wanted -= 1
+        for i in range(len(block) - 1, -1, -1):
+            if block[i] == 10:
+                n_wanted -= 1
+                if n_wanted == 0:
+                    file.seek(start + i + 1)
+                    return
+        position = start
+    file.seek(0)
+
+
+def _visible(line: str) -> str:
+    """The line with what could steer a terminal written out; of a progress bar its last state."""
+    from tunesmith.callbacks.text import clean
+
+    return clean(line.rstrip("\r").rsplit("\r", 1)[-1].expandtabs())
+
+
+def _follow(reader: Reader, trial: int, path: Path, *, raw: bool) -> None:
+    """Print what is added until the trial is over, or its driver is gone."""
+    offset = path.stat().st_size if path.exists() else 0
+    rest = ""
+    while True:
+        is_over = reader.trial(trial).status.is_over or reader.driver() is None
+        if path.exists():
+            with _open(path) as file:
+                if file.seek(0, os.SEEK_END) < offset:  # it was cut in the middle: begin where it ends now
+                    offset = file.tell()
+                file.seek(offset)
+                data = file.read()
+                offset += len(data)
+            *lines, rest = (rest + data.decode(errors="replace")).split("\n")
+            for line in lines:
+                say(line if raw else _visible(line))
+            sys.stdout.flush()
+        if is_over:
+            if rest:
+                say(rest if raw else _visible(rest))
+            return
+        time.sleep(_POLL_S)

@@ -1,0 +1,93 @@
+"""What commands print: JSON that every parser takes, and tables that fit the screen and cannot steer it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+_WIDE = 200  #: where nobody looks at a screen of some width
+_GAP = "  "
+_MIN_LAST = 20  #: the last column takes what is left, but not less
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON has it: numbers that JSON lacks as the words NaN, Infinity and -Infinity."""
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return str(value)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document."""
+    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+
+
+def width() -> int:
+    """Columns of the terminal; many where the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> list[str]:
+    """Lines of a table. Columns are dropped from the last but the first two, until a row is one line.
+
+    Args: right: headings of columns that are aligned right, as numbers are.
+    """
+    from rich.cells import cell_len, set_cell_size
+
+    from tunesmith.callbacks.text import clean
+
+    cells = [[clean(cell) for cell in row] for row in [list(headings), *rows]]
+    widths = [max(cell_len(row[i]) for row in cells) for i in range(len(headings))]
+    room = width()
+    n = len(headings)
+    while n > 2 and sum(widths[:n]) + len(_GAP) * (n - 1) - max(0, widths[n - 1] - _MIN_LAST) > room:
+        n -= 1
+    widths[n - 1] = min(widths[n - 1], max(8, room - sum(widths[: n - 1]) - len(_GAP) * (n - 1)))
+    lines = []
+    for row in cells:
+        fitted = []
+        for i in range(n):
+            text, cut = row[i], widths[i]
+            if cell_len(text) > cut:
+                text = set_cell_size(text, cut - 1).rstrip() + "…"
+            padding = " " * (cut - cell_len(text))
+            fitted.append(padding + text if headings[i] in right else text + padding)
+        lines.append(_GAP.join(fitted).rstrip())
+    return lines
+
+
+def number(value: Any) -> str:
+    """A number for people, nothing where there is none."""
+    from tunesmith.callbacks.text import format_number
+
+    return "" if value is None else format_number(value) if isinstance(value, int | float) else str(value)
+
+
+def when(at: float | None) -> str:
+    """A wall time in local time."""
+    return "" if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+
+
+def say(line: str) -> None:
+    """A line of text on the output."""
+    click.echo(line)
+
+
+def warn(line: str) -> None:
+    """A line for people, beside the output."""
+    click.echo(line, err=True)

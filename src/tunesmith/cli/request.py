@@ -1,0 +1,184 @@
+"""What a `tunesmith run` was asked for, from its arguments to `tune.run`; kept with the experiment for `resume`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tunesmith.errors import ConfigError
+
+_log = logging.getLogger("tunesmith")
+RECORD_NAME = "command.json"
+_MAX_RECORD_BYTES = 4 << 20
+#: Options of the command line -> arguments of `tune.run`, where nothing else is to be done.
+_ARGUMENTS = {
+    "num_samples": "num_samples",
+    "search": "search_alg",
+    "name": "name",
+    "max_concurrent": "max_concurrent_trials",
+    "time_budget": "time_budget_s",
+    "max_failures": "max_failures",
+    "fail_fast": "fail_fast",
+    "grace": "grace_s",
+    "report_timeout": "report_timeout_s",
+    "seed": "seed",
+    "executor": "executor",
+}
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One call of `tunesmith run`, as plain facts."""
+
+    target: str | None = None
+    words: tuple[str, ...] = ()  #: the command after `--`
+    options: dict[str, Any] = {}  #: by the names of `run`'s parameters
+    cwd: str = ""
+
+
+class _Parts(msgspec.Struct, frozen=True):
+    """What `tune.run` is given first."""
+
+    trainable: Any
+    arguments: dict[str, Any]
+
+
+def run_request(request: Request, *, storage: str | None, takeover: bool, verbose: int, **more: Any) -> Any:
+    """Run it to its end; what it was is kept in the experiment's folder.
+
+    Args: more: further arguments of `tune.run`.
+    """
+    from tunesmith.api import run
+
+    parts = _parts(request)
+    arguments = {**parts.arguments, **more}
+    return run(
+        parts.trainable,
+        **arguments,
+        storage_path=storage,
+        takeover=takeover,
+        verbose=verbose,
+        raise_on_failed_trial=False,
+        callbacks=[_recorder(request)],
+    )
+
+
+def _parts(request: Request) -> _Parts:
+    from tunesmith.cli.target import load_target, program_trainable
+
+    options = request.options
+    is_sweep = request.target is not None and request.target.endswith((".yaml", ".yml", ".json"))
+    if request.target is not None and request.words and not is_sweep:
+        raise ConfigError(f"Both {request.target!r} and a command after -- are given. Give one of them.")
+    sweep = None
+    if is_sweep:
+        from tunesmith.cli.sweep import load_sweep
+
+        sweep = load_sweep(Path(str(request.target)))
+    tree = _tree(options, {} if sweep is None else sweep.tree)
+    arguments = _arguments(options, {} if sweep is None else sweep.arguments)
+    metrics = [arguments["metric"]] if isinstance(arguments.get("metric"), str) else arguments.get("metric", [])
+    if request.words:
+        trainable = program_trainable(request.words, tree, has_braces=True, metrics=metrics)
+    elif sweep is not None:
+        trainable = program_trainable(sweep.words, tree, has_braces=False, metrics=metrics)
+    else:
+        trainable = load_target(str(request.target))
+    return _Parts(trainable, {**arguments, "config": tree})
+
+
+def _tree(options: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """The space: that of a sweep, of --space, and the parameters given one by one, which win."""
+    from tunesmith.cli.params import parse_params
+
+    tree = dict(before)
+    if "space" in options:
+        from tunesmith.cli.sweep import load_space
+
+        tree |= load_space(options["space"])
+    return tree | parse_params(options.get("params", ()))
+
+
+def _arguments(options: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `tune.run`; what stands on the command line wins over a sweep's."""
+    from tunesmith.cli.run import parse_stops
+
+    found = dict(before)
+    found |= {argument: options[name] for name, argument in _ARGUMENTS.items() if name in options}
+    if "metric" in options:
+        found |= {"metric": _one_or_all(options["metric"])}
+        found.setdefault("mode", "min" if len(options["metric"]) == 1 else ["min"] * len(options["metric"]))
+    if "mode" in options:
+        found["mode"] = _one_or_all(options["mode"])
+    if "metric" not in found and "mode" in found:
+        raise ConfigError("--mode is given without --metric. Name what is to be optimised.")
+    resources = {word: options[f"{word}s"] for word in ("cpu", "gpu") if f"{word}s" in options}
+    if resources:
+        found["resources_per_trial"] = resources
+    if (stop := parse_stops(options.get("stops", []))) is not None:
+        found["stop"] = stop
+    if (scheduler := _scheduler(options)) is not None:
+        found["scheduler"] = scheduler
+    return found
+
+
+def _one_or_all(values: list[str]) -> str | list[str]:
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _scheduler(options: dict[str, Any]) -> Any:
+    """The scheduler that was named, or chosen where it is known how far a full training goes. Raises ConfigError."""
+    keywords = {name: options[name] for name in ("max_t", "grace_period", "reduction_factor") if name in options}
+    name = options.get("scheduler")
+    if name is None and not keywords:
+        return None
+    if name is None and "max_t" not in keywords:
+        raise ConfigError(f"--{next(iter(keywords)).replace('_', '-')} needs --max-t, or a --scheduler.")
+    from tunesmith.methods import create_scheduler
+
+    return create_scheduler(name or "auto", **keywords)
+
+
+# ------------------------------------------------------------ the record
+
+
+def _recorder(request: Request) -> Any:
+    """A callback that keeps the request with the experiment, once that has its folder and its driver."""
+    from tunesmith.hooks import Callback
+
+    class Recorder(Callback):
+        def setup(
+            self, stop: Any = None, num_samples: int | None = None, total_num_samples: int | None = None, **info: Any
+        ) -> None:
+            """Write it."""
+            write_record(Path(info["folder"]), request)
+
+    return Recorder()
+
+
+def write_record(folder: Path, request: Request) -> None:
+    """Keep the request in the folder, whole or not at all, for its owner's eyes only."""
+    draft = folder / f".{RECORD_NAME}.{os.getpid()}"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(request), indent=2))
+    draft.replace(folder / RECORD_NAME)
+
+
+def read_record(folder: Path) -> Request | None:
+    """The request that the experiment was made by; None where it was not made by `tunesmith run`.
+
+    Raises: ConfigError for a file that is none.
+    """
+    path = folder / RECORD_NAME
+    try:
+        with path.open("rb") as file:
+            return msgspec.convert(json.loads(file.read(_MAX_RECORD_BYTES)), Request)
+    except FileNotFoundError:
+        return None
+    except (ValueError, msgspec.ValidationError) as error:
+        raise ConfigError(f"{path} does not hold what `tunesmith run` wrote: {error}") from None

@@ -1,0 +1,150 @@
+"""`tunesmith run`: tune a Python function, or any program."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tunesmith.cli import exit_codes
+from tunesmith.cli.output import print_json, say
+from tunesmith.cli.places import json_option, storage_option
+from tunesmith.errors import ConfigError
+
+_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
+
+
+def seconds(ctx: click.Context, option: click.Parameter, text: str | None) -> float | None:
+    """A duration in seconds: 90, 30m, 2h, 1.5d. Raises click.BadParameter."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|)", text)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is no duration. Give seconds, or 30m, 2h, 1.5d.", ctx, option)
+    return float(found.group(1)) * _SECONDS[found.group(2)]
+
+
+_EPILOG = """\b
+Examples:
+  tunesmith run train.py:train --param 'lr=loguniform(1e-5,1e-1)' --metric loss --mode min -n 20
+  tunesmith run --param 'lr=loguniform(1e-5,1e-1)' --param 'opt=choice(adam,sgd)' \\
+      --metric loss --mode min -n 20 --max-t 10 -- python train.py --lr {lr} --opt {opt}
+  tunesmith run sweep.yaml -n 50
+  tunesmith run --space space.yaml --metric loss --mode min -- ./simulate '${args}'
+
+In a command {name} is the value of a parameter, one argument however it looks; {{ is a brace. The words ${args},
+${args_no_hyphens} and ${args_json} stand for all parameters. There is no shell. docs/cli.md says how a program reports.
+"""
+
+
+@click.command("run", epilog=_EPILOG, context_settings={"ignore_unknown_options": False})
+@click.argument("target", required=False)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.option("-p", "--param", "params", multiple=True, metavar="NAME=DOMAIN", help="A parameter; may be repeated.")
+@click.option("--space", metavar="FILE|MODULE:NAME", help="A YAML file with parameters, or a dict in Python.")
+@click.option("--metric", multiple=True, help="What is optimised; repeated for several.")
+@click.option("--mode", multiple=True, type=click.Choice(["min", "max"]), help="Of the metric; min if left out.")
+@click.option("-n", "--num-samples", type=int, help="Trials in all (samples of a grid); -1 is endless.")
+@click.option("--max-t", type=click.IntRange(1), help="Steps of a full training: poor trials are stopped before.")
+@click.option("--scheduler", help="auto (with --max-t), asha, hyperband, median_stopping, fifo, ...")
+@click.option("--grace-period", type=click.IntRange(1), help="Steps before a trial may be stopped.")
+@click.option("--reduction-factor", type=float, help="Of the scheduler: one in so many goes on.")
+@click.option("--search", help="auto, random, grid, gp, tpe, ...")
+@click.option("--stop", "stops", multiple=True, metavar="NAME=VALUE", help="End a trial there: training_iteration=10.")
+@click.option("--name", help="Of the experiment. An existing one is gone on with.")
+@click.option("--cpus", type=float, help="CPUs for each trial.  [default: 1]")
+@click.option("--gpus", type=float, help="GPUs for each trial, 0.5 shares one.")
+@click.option("--max-concurrent", type=click.IntRange(1), help="At most so many trials at once.")
+@click.option("--time-budget", callback=seconds, metavar="DURATION", help="Begin nothing after 90 (seconds), 30m, 2h.")
+@click.option("--max-failures", type=int, help="Further attempts of a trial that failed.")
+@click.option("--fail-fast", is_flag=True, default=None, help="End at the first trial that fails for good.")
+@click.option("--grace", callback=seconds, metavar="DURATION", help="What a trial that must end gets before SIGKILL.")
+@click.option(
+    "--report-timeout", callback=seconds, metavar="DURATION", help="Without a report for so long a trial fails."
+)
+@click.option("--seed", type=click.IntRange(0), help="For the same configs again.")
+@click.option("--executor", type=click.Choice(["processes", "inline", "ray"]), help="Where trials run.")
+@click.option("--takeover", is_flag=True, help="Fence off another process that runs the experiment.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress, only how it ended.")
+@storage_option
+@json_option
+@click.pass_context
+def command(ctx: click.Context, /, target: str | None, words: tuple[str, ...], **options: Any) -> int:
+    """Tune TARGET (module:function, file.py:function or sweep.yaml), or the command after `--`."""
+    from tunesmith.cli.request import Request, run_request
+
+    given = {name: value for name, value in options.items() if value not in (None, (), False)}
+    target, words = split_target(target, words, ctx)
+    request = Request(target=target, words=words, options=_recorded(given), cwd=str(Path.cwd()))
+    as_json = options["as_json"]
+    result = run_request(
+        request,
+        storage=options["storage"],
+        takeover=options["takeover"],
+        verbose=0 if as_json or options["quiet"] else 2,
+    )
+    return conclude(result, as_json=as_json, quiet=options["quiet"])
+
+
+def split_target(target: str | None, words: tuple[str, ...], ctx: click.Context) -> tuple[str | None, tuple[str, ...]]:
+    """The target, and the command. Before `--` stands at most the target.
+
+    Raises: click.UsageError.
+    """
+    import sys
+
+    n_after = len(sys.argv) - 1 - sys.argv.index("--") if "--" in sys.argv else 0
+    all_words = ((target,) if target is not None else ()) + words
+    before, command_words = all_words[: len(all_words) - n_after], all_words[len(all_words) - n_after :]
+    if len(before) > 1:
+        raise click.UsageError(f"{before[1]!r} is one argument too many. A command stands after --.", ctx)
+    if not before and not command_words:
+        raise click.UsageError("Give module:function, file.py:function, a sweep.yaml, or a command after --.", ctx)
+    return (before[0] if before else None), command_words
+
+
+def _recorded(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is meant for good: kept with the experiment, and used again by `tunesmith resume`."""
+    of_this_call = ("as_json", "quiet", "takeover", "storage")
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in given.items()
+        if name not in of_this_call
+    }
+
+
+def conclude(result: Any, *, as_json: bool, quiet: bool) -> int:
+    """Say how it ended where nothing has, and the exit status that belongs to it."""
+    from tunesmith.cli.show import facts
+    from tunesmith.trial import TrialStatus
+
+    found = facts(result.reader)
+    if as_json:
+        print_json(found)
+    elif quiet:
+        best = found["best"]
+        say(
+            f"{found['folder']}: {found['status']}"
+            + ("" if best is None else f", {best['metric']} {best['value']:.6g}")
+        )
+    if found["status"] == "interrupted":
+        return exit_codes.INTERRUPTED
+    states = result.reader.counts()
+    is_refused = bool(states) and set(states) == {TrialStatus.INVALID}
+    is_failed = found["status"] == "failed" or states.get(TrialStatus.FAILED, 0) > 0 or is_refused
+    return exit_codes.FAILED if is_failed else exit_codes.OK
+
+
+def parse_stops(texts: list[str]) -> dict[str, float] | None:
+    """`training_iteration=10` and the like, as `stop=` of `tune.run` takes them. Raises ConfigError."""
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise ConfigError(f"--stop {text!r} is no NAME=NUMBER, such as training_iteration=10.") from None
+    return found or None

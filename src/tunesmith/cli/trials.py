@@ -1,0 +1,130 @@
+"""`tunesmith trials`: the trials of an experiment, filtered and sorted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tunesmith.cli.output import number, print_json, say, table, width
+from tunesmith.cli.places import experiment_argument, json_option, open_experiment, storage_option
+
+if TYPE_CHECKING:
+    from tunesmith.stores import Reader
+    from tunesmith.trial import Trial
+
+
+@click.command("trials")
+@experiment_argument
+@click.option("-w", "--where", metavar="CONDITION", help="Only trials for which this is true.")
+@click.option("-s", "--sort", multiple=True, metavar="NAME", help="By this; -NAME is the largest first. Repeatable.")
+@click.option("-n", "--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
+@click.option("-c", "--columns", metavar="NAME,NAME", help="These columns only: names as in --where.")
+@storage_option
+@json_option
+def command(
+    experiment: str | None,
+    where: str | None,
+    sort: tuple[str, ...],
+    limit: int,
+    columns: str | None,
+    storage: str | None,
+    as_json: bool,
+) -> None:
+    """List the trials of an experiment.
+
+    Conditions compare names with values: ==, !=, <, <=, >, >=, in, not in, and, or, not. Names are trial, status, step,
+    best_value, time_total_s, reason, ..., parameters and metrics (config.x and metrics.x where both have an x).
+
+    \b
+    Examples:
+      tunesmith trials -w "status == 'FAILED'" --columns trial,reason
+      tunesmith trials my_experiment -w "loss < 0.3 and opt in ('adam', 'sgd')" -s best_value -n 10
+      tunesmith trials -w "optimizer/lr < 1e-3" -s -time_total_s --json
+    """
+    reader = open_experiment(experiment, storage)
+    try:
+        found, n_all = _selected(reader, where, sort, limit)
+        if columns is not None:
+            _print_columns(reader, found, columns.split(","), as_json=as_json)
+        elif as_json:
+            print_json([trial_facts(reader, trial) for trial in found])
+        else:
+            for line in _table(reader, found):
+                say(line)
+            if n_all > len(found):
+                say(f"... and {n_all - len(found)} more; --limit shows them.")
+    finally:
+        reader.close()
+
+
+def _selected(reader: Reader, where: str | None, sort: tuple[str, ...], limit: int) -> tuple[list[Trial], int]:
+    """The trials, and how many there are without the limit."""
+    from tunesmith.cli.filters import Names, Sql, names_in, parse_sort, parse_where
+
+    names = names_in(reader) if where is not None or sort else Names(frozenset(), frozenset())
+    condition = Sql("1") if where is None else parse_where(where, names)
+    order = parse_sort(sort, names)
+    rows = reader.query(
+        f"SELECT trial FROM trials WHERE {condition.text} ORDER BY {order.text}", condition.values + order.values
+    )
+    chosen = [int(index) for (index,) in rows[:limit]]
+    by_index = {trial.index: trial for trial in reader.trials()}
+    return [by_index[index] for index in chosen if index in by_index], len(rows)
+
+
+def trial_facts(reader: Reader, trial: Trial) -> dict[str, Any]:
+    """A trial for programs."""
+    checkpoint = trial.checkpoint
+    return {
+        "trial": trial.index,
+        "trial_id": trial.trial_id,
+        "status": trial.status.value,
+        "config": trial.config,
+        "metrics": trial.metrics or {},
+        "step": trial.step,
+        "best_value": trial.best_value,
+        "best_step": trial.best_step,
+        "attempt": trial.attempt,
+        "n_failures": trial.n_failures,
+        "time_total_s": trial.time_total_s,
+        "started_at": trial.started_at,
+        "ended_at": trial.ended_at,
+        "reason": trial.reason,
+        "error": trial.error,
+        "checkpoint": None if checkpoint is None else str(reader.folder / checkpoint.path),
+        "log": str(reader.folder / "logs" / f"{trial.index:05d}.log"),
+    }
+
+
+def _table(reader: Reader, trials: list[Trial]) -> list[str]:
+    """The same table as the live display has, so that both read alike."""
+    from tunesmith.callbacks.choices import Choices
+    from tunesmith.callbacks.progress_view import ProgressView
+    from tunesmith.callbacks.tables import trial_table
+
+    if not trials:
+        return ["No trial."]
+    spec = reader.spec
+    names = {trial.index: f"{spec.trainable_name}_{trial.trial_id}" for trial in trials}
+    view = ProgressView(
+        name=spec.name, folder=str(reader.folder), trials=tuple(trials), names=names, objective=spec.objective
+    )
+    return trial_table(view, trials, choices=Choices(), width=width()).lines()
+
+
+def _print_columns(reader: Reader, trials: list[Trial], columns: list[str], *, as_json: bool) -> None:
+    from tunesmith.cli.filters import column_of, names_in
+
+    names = names_in(reader)
+    pieces = [column_of(column.strip(), names) for column in columns]
+    values = tuple(value for piece in pieces for value in piece.values)
+    rows = reader.query(f"SELECT trial, {', '.join(piece.text for piece in pieces)} FROM trials", values)
+    by_index = {row[0]: row[1:] for row in rows}
+    cells = [by_index[trial.index] for trial in trials]
+    headings = [column.strip() for column in columns]
+    if as_json:
+        print_json([dict(zip(headings, row, strict=True)) for row in cells])
+        return
+    for line in table(headings, [[number(value) for value in row] for row in cells]):
+        say(line)
