@@ -10,7 +10,7 @@ import pytest
 import tunesmith as tune
 from tunesmith.errors import ConfigError
 from tunesmith.hooks import LoggerCallback
-from tunesmith.schedulers import ASHAScheduler
+from tunesmith.schedulers import ASHAScheduler, HyperBandScheduler, PopulationBasedTraining
 
 
 class Diary(tune.Callback):
@@ -62,6 +62,7 @@ class Diary(tune.Callback):
     def on_experiment_end(self, trials, **info):
         self.lines.append("end")
         self.trials = list(trials)
+        self.ancestry = [(trial.parent, trial.schedule) for trial in trials]
 
 
 def run(trainable, tmp_path, *callbacks, **arguments):
@@ -147,6 +148,48 @@ def test_retries_and_checkpoints_have_their_hooks(tmp_path):
     ]  # fmt: skip
     [trial] = diary.trials
     assert diary.results[trial][-1]["iterations_since_restore"] == 2
+
+
+def saving(config, checkpoint_dir=None):
+    done = 0 if checkpoint_dir is None else int(Path(checkpoint_dir, "step").read_text())
+    for step in range(done + 1, 10):
+        with tune.checkpoint_dir(step=step) as folder:
+            Path(folder, "step").write_text(str(step))
+        tune.report(loss=step * config["a"])
+
+
+def test_a_trial_that_is_paused_and_thawed_has_one_object_and_each_result_once(tmp_path):
+    diary = Diary()
+    scheduler = HyperBandScheduler(metric="loss", mode="min", max_t=9)
+    result = run(saving, tmp_path, diary, config={"a": tune.uniform(1.0, 2.0)}, num_samples=9, scheduler=scheduler)
+    paused = {line[1] for line in diary.lines if line[0] == "pause"}
+    restored = {line[1] for line in diary.lines if line[0] == "restore"}
+    assert restored
+    assert restored <= paused
+    assert {line[2] for line in diary.lines if line[0] == "pause"} == {"PAUSED"}
+    for trial in diary.trials:
+        told = [(r["training_iteration"], r["loss"]) for r in diary.results[trial]]
+        assert told == result.trials[trial.index].values("loss")
+        assert sum(line[:2] == ("complete", trial.index) for line in diary.lines if line[0] == "complete") == 1
+
+
+def test_a_clone_is_told_with_its_new_config(tmp_path):
+    diary = Diary()
+    scheduler = PopulationBasedTraining(
+        metric="loss", mode="min", time_attr="training_iteration", perturbation_interval=2,
+        hyperparam_mutations={"a": tune.uniform(1.0, 2.0)}, quantile_fraction=0.5, synch=True,
+    )  # fmt: skip
+    config = {"a": tune.grid_search([1.0, 2.0])}
+    result = run(saving, tmp_path, diary, config=config, scheduler=scheduler, stop={"training_iteration": 8})
+    assert any(trial.parent is not None for trial in result.trials)
+    for told, shown in zip(diary.trials, result.trials, strict=True):
+        assert diary.ancestry[told.index] == (shown.parent, shown.schedule)
+        assert told.config == shown.config
+        assert told.last_result == shown.last_result
+        configs = [r["config"] for r in diary.results[told]]
+        assert configs[-1] == shown.config
+        if shown.parent not in (None, shown.index):
+            assert configs[0] != configs[-1]
 
 
 def test_a_failed_trial_is_told_with_its_traceback(tmp_path):

@@ -15,7 +15,11 @@ _DERIVED = ("parent", "schedule", "experiment_tag")  #: what TrialView works out
 
 
 class LiveTrial(TrialView):
-    """A trial at the moment that a hook tells of. Compared by identity, so it can be a key of a dict."""
+    """A trial at the moment that a hook tells of. Compared by identity, so it can be a key of a dict.
+
+    `values`, `parent` and `schedule` look into the experiment, as far as it has come by then; after its end they raise
+    StoreError, and `tune.load` has them.
+    """
 
     def __init__(self, trial: Trial, reader: Reader) -> None:
         super().__init__(trial, reader)

@@ -78,7 +78,7 @@ class MLflowLoggerCallback(Tracker):
         found = self._client.get_experiment_by_name(name)
         self._mlflow_id = self._client.create_experiment(name) if found is None else found.experiment_id
         self._parent = self._find_or_create(info["experiment_name"], self._experiment_id, {})
-        self._client.set_terminated(self._parent, status="RUNNING")  # it goes on, if it had ended
+        self._client.update_run(self._parent, status="RUNNING")  # it goes on, if it had ended
 
     def log_trial_start(self, trial: LiveTrial) -> None:
         """See LoggerCallback."""

@@ -49,7 +49,7 @@ class TrackerProcess:
         self._grace_s: float | None = tracker.grace_s
         self._is_patient = True  #: whether it is tried again after a failure
         self._ended, self._ended_at = threading.Event(), 0.0
-        self._thread = threading.Thread(target=self._run, name=f"tunesmith-{self.name}", daemon=True)
+        self._thread = threading.Thread(target=self._follow, name=f"tunesmith-{self.name}", daemon=True)
         self._has_warned = False
         self.failure: str | None = None  #: what went wrong last, and was not made good since
 
@@ -93,6 +93,12 @@ class TrackerProcess:
             raise TunesmithError(f"{self.name} did not come to the end of {self._folder}:\n{self.failure}")
 
     # ------------------------------------------------------------ in its thread
+
+    def _follow(self) -> None:
+        try:
+            self._run()
+        except Exception:
+            _log.warning("%s is not told any more; the experiment goes on.", self.name, exc_info=True)
 
     def _run(self) -> None:
         rest_s = _FIRST_REST_S
