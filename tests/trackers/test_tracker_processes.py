@@ -150,6 +150,25 @@ def test_one_that_is_down_delays_the_end_for_its_grace_only_and_says_how_to_sync
     assert tracker.lines()[-3:] == [f"result 0 {N_STEPS}", "end 0 COMPLETED", "over"]
 
 
+def test_for_one_that_has_failed_again_and_again_the_end_waits_for_one_more_try_only(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(supervisor, "_HOPELESS", 2)
+    tracker = Raises(tmp_path / "notes", n_times=10**6)
+    tracker.grace_s = 3600.0
+    run(tmp_path, tracker)
+    assert "left behind" in warnings(caplog)[1]
+    assert tracker.lines().count("setup") == 2
+
+
+def test_a_running_experiment_is_not_synced(tmp_path):
+    def train_and_try(config):
+        tune.report(loss=1.0)
+        with pytest.raises(TunesmithError, match=f"run by process {os.getpid()}"):
+            sync(tmp_path / "exp", Notes(tmp_path / "notes"))
+
+    run(tmp_path, trainable=train_and_try)
+    assert not (tmp_path / "notes").exists()
+
+
 def test_one_that_is_slow_is_left_behind_and_catches_up_at_the_same_call(tmp_path, caplog):
     tracker = Slow(tmp_path / "notes")
     result = run(tmp_path, tracker, num_samples=2)

@@ -19,7 +19,7 @@ from typing import IO
 from tunesmith.errors import TunesmithError
 from tunesmith.executors.pickling import dumps
 from tunesmith.executors.processes.spawned import interpreter_command, path_and_argv
-from tunesmith.stores import Reader
+from tunesmith.stores import Reader, open_reader
 from tunesmith.stores.connection import database_path
 from tunesmith.trackers.cursor import FOLDER, Cursor
 from tunesmith.trackers.process import TEMPORARY_PREFIX, Order, known_secrets, redact
@@ -30,6 +30,8 @@ _POLL_S = 0.1
 _FIRST_REST_S = 1.0
 _LONGEST_REST_S = 300.0
 _SOUND_S = 120.0  #: a process that ran so long before it failed is no repeated failure: the rest is a short one again
+#: After so many failures in a row nothing more is hoped for: the end of the experiment then waits for one more try.
+_HOPELESS = 5
 _EXIT_S = 5.0  #: for what a library does at exit, once everything is told
 _SILENCE_S = 60.0  #: without a word of its process, which speaks twice a second: it holds the interpreter's lock
 _LOG_CAP_BYTES = 4 * 2**20
@@ -101,25 +103,25 @@ class TrackerProcess:
             _log.warning("%s is not told any more; the experiment goes on.", self.name, exc_info=True)
 
     def _run(self) -> None:
-        rest_s = _FIRST_REST_S
-        while True:
+        rest_s, n_failures = _FIRST_REST_S, 0
+        while self._left_s() > 0:
             began_at = time.monotonic()
             self.failure = self._attempt()
             if self.failure is None or not self._is_patient:
                 return
-            if self._left_s() <= 0:
-                break
             if time.monotonic() - began_at > _SOUND_S:
-                rest_s = _FIRST_REST_S
-            self._warn(rest_s)
-            self._rest(rest_s)
-            if self._left_s() <= 0:
+                rest_s, n_failures = _FIRST_REST_S, 0
+            n_failures += 1
+            if self._ended.is_set() and n_failures >= _HOPELESS:
                 break
+            if self._left_s() > 0:
+                self._warn(rest_s)
+                self._rest(rest_s)
             rest_s = min(2 * rest_s, _LONGEST_REST_S)
         _log.warning(
-            "%s was not through %g s after the end of the experiment, and was left behind: %s\nNo result is lost. To "
-            "send the rest at another time: tunesmith.trackers.sync(%r, <your %s>), or the same tune.run again.",
-            self.name, self._grace_s, _last_line(self.failure), str(self._folder), self.name,
+            "The experiment is over, and %s is not through; it was left behind: %s\nNo result is lost. To send the "
+            "rest at another time: tunesmith.trackers.sync(%r, <your %s>), or the same tune.run again.",
+            self.name, _last_line(self.failure), str(self._folder), self.name,
         )  # fmt: skip
 
     def _left_s(self) -> float:
@@ -128,9 +130,9 @@ class TrackerProcess:
         return self._ended_at + self._grace_s - time.monotonic()
 
     def _rest(self, rest_s: float) -> None:
-        """Wait; the end of the experiment cuts it short, since then there is no later."""
+        """Wait; the end of the experiment cuts it short, since then there is not much time."""
         if self._ended.is_set():
-            time.sleep(max(0.0, min(rest_s, self._left_s())))
+            time.sleep(max(0.0, min(rest_s, self._tracker.grace_s / _HOPELESS, self._left_s())))
         else:
             self._ended.wait(rest_s)
 
@@ -179,7 +181,11 @@ class _Child:
     def __init__(self, folder: Path, output: str, pickled: bytes) -> None:
         """Raises: OSError if it cannot be started."""
         self._temporary = tempfile.mkdtemp(prefix=TEMPORARY_PREFIX)
-        self._process = _spawn(folder / FOLDER / f"{output}.log", self._temporary)
+        try:
+            self._process = _spawn(folder / FOLDER / f"{output}.log", self._temporary)
+        except OSError:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            raise
         self.is_done, self._failed = False, ""
         self._call: tuple[str, float] | None = None  #: what is being called, and since when, by our clock
         self._heard_at = time.monotonic()
@@ -305,12 +311,19 @@ def sync(folder: str | os.PathLike[str], *trackers: Tracker, timeout_s: float | 
     """Tell trackers what they were not told of an experiment: after one was down, or of one that had none.
 
     Args:
-        folder: of the experiment; it must not be running.
+        folder: of the experiment.
         trackers: made with the same arguments as those that are behind, to go on where they stood; with others it is a
             new output, from the first record on.
         timeout_s: for each of them; None: no limit.
-    Raises: StoreError if there is no experiment; TunesmithError with the tracker's traceback if one fails.
+    Raises: StoreError if there is no experiment; TunesmithError while a driver runs it, which tells its own trackers,
+        or with the tracker's traceback if one fails.
     """
     path = database_path(folder).parent
+    reader = open_reader(path)
+    try:
+        if (lease := reader.driver()) is not None:
+            raise TunesmithError(f"{path} is run by process {lease.owner.pid}. Wait for its end, then sync.")
+    finally:
+        reader.close()
     for process in make_tracker_processes(path, trackers):
         process.tell_all(timeout_s)
