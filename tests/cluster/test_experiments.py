@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import tunesmith as tune
-from tunesmith.errors import TrainableError
+from tunesmith.errors import ConfigError, TrainableError
 from tunesmith.events import StartAttempt
 from tunesmith.schedulers import PopulationBasedTraining
 from tunesmith.trial import TrialStatus
@@ -113,3 +113,38 @@ def test_a_checkpoint_that_is_too_large_to_travel_is_said_and_the_report_kept(ca
     results = run(large, executor=executor, config={"x": 1})
     assert (results[0].last_result["loss"], results[0].trial.checkpoints) == (1.0, ())
     assert "3 MiB, and the nodes share no storage" in caplog.text
+
+
+def test_checkpoints_lie_at_a_url_and_are_fetched_when_they_are_looked_at(tmp_path):
+    scheduler = PopulationBasedTraining(
+        "training_iteration", perturbation_interval=3, hyperparam_mutations={"x": tune.uniform(0.0, 1.0)}, synch=True
+    )
+    url = f"file://{tmp_path}/bucket"
+    results = run(
+        train,
+        executor=make(checkpoint_url=url),
+        config={**SPACE, "n": 9, "pause": 0.0},
+        num_samples=6,
+        metric="loss",
+        mode="min",
+        scheduler=scheduler,
+        keep_checkpoints_num=2,
+    )
+    assert [trial.state for trial in results] == [TrialStatus.COMPLETED] * 6
+    assert [start for start in records(results, StartAttempt) if start.donor is not None]
+    kept = {saved.path for trial in results for saved in trial.trial.checkpoints}
+    there = {
+        str(path.parent.relative_to(tmp_path / "bucket" / results.folder.name))
+        for path in tmp_path.glob("bucket/*/trials/*/*/step.json")
+    }
+    assert there == kept, "what retention does not keep is removed there"
+    assert not list(results.folder.glob("trials/*/*")), "nothing travelled through the driver"
+    assert json.loads((Path(results[0].checkpoint.path) / "step.json").read_text()) == results[0].checkpoint.step
+    assert len(list(results.folder.glob("trials/*/*"))) == 1
+
+
+def test_a_url_that_nobody_knows_is_refused():
+    with pytest.raises(ConfigError, match="nosuch"):
+        make(checkpoint_url="nosuch://bucket")
+    with pytest.raises(ConfigError, match="'s3://bucket/folder'"):
+        make(checkpoint_url="/plain/path")

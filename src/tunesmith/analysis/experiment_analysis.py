@@ -26,7 +26,8 @@ from tunesmith.analysis.scores import (
     scores,
 )
 from tunesmith.analysis.trial_view import TrialView
-from tunesmith.errors import ConfigError, TuneError
+from tunesmith.errors import ConfigError, TuneError, TunesmithError
+from tunesmith.executors.remote_folders import fetch_if_elsewhere
 from tunesmith.stores import Reader
 from tunesmith.trial import MetricConstraint, Mode, TrialStatus
 
@@ -34,10 +35,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tunesmith.analysis.importance import Importance
+    from tunesmith.space import Space
 
 logger = logging.getLogger(__name__)
 
-_CLONES = "SELECT trial FROM trial_configs WHERE first_config IS NOT NULL"
+CLONES = "SELECT trial FROM trial_configs WHERE first_config IS NOT NULL"
 _KEPT = "SELECT path FROM checkpoints WHERE trial = ? AND attempt = ? AND step = ? AND state = 'kept'"
 
 
@@ -57,6 +59,8 @@ class ExperimentAnalysis:
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self._views: dict[int, TrialView] = {}
+        #: The trainable and the space, where the experiment was run in this process; the driver sets it.
+        self._made_with: tuple[Any, Space] | None = None
 
     # ------------------------------------------------------------ trials
 
@@ -150,7 +154,7 @@ class ExperimentAnalysis:
             config=self.reader.config_of(index, attempt),
             value=value,
             step=step,
-            checkpoint=str(self.folder / rows[0][0]) if rows else None,
+            checkpoint=self._fetched(rows[0][0]) if rows else None,
             trial=self._view(index),
         )
 
@@ -246,7 +250,15 @@ class ExperimentAnalysis:
                 best = path, value
         if best is None:
             logger.warning("%r has no checkpoint with a finite %r.", trial, name)
-        return None if best is None else f"{self.folder / best[0]}/"
+        return None if best is None else f"{self._fetched(best[0])}/"
+
+    def _fetched(self, path: str) -> str:
+        """The checkpoint's folder, brought here where it lies at a URL; if that fails, where it would be."""
+        try:
+            return str(fetch_if_elsewhere(self.folder, path))
+        except TunesmithError as error:
+            logger.warning("%s", error)
+            return str(self.folder / path)
 
     def get_trial_checkpoints_paths(self, trial: TrialView, metric: str | None = None) -> list[tuple[str, float]]:
         """Directory and value of each kept checkpoint of the trial, oldest first."""
@@ -303,7 +315,7 @@ class ExperimentAnalysis:
             feasible = feasible_trials(self.reader, self._constraints)
             found = {index: value for index, value in found.items() if index in feasible}
         # What a clone reached says nothing about one config: it was trained with several.
-        clones = {trial for (trial,) in self.reader.query(_CLONES)}
+        clones = {trial for (trial,) in self.reader.query(CLONES)}
         return [
             (trial, found[trial.index])
             for trial in self.trials

@@ -10,6 +10,7 @@ from typing import Any
 
 from tunesmith.analysis.lineage import parent_of, schedule_of
 from tunesmith.analysis.scores import values_of
+from tunesmith.executors.remote_folders import fetch_if_elsewhere
 from tunesmith.stores import Reader
 from tunesmith.trial import Checkpoint, Trial, TrialStatus
 
@@ -30,8 +31,8 @@ class CheckpointView:
 
     @property
     def path(self) -> str | None:
-        """Absolute path of its directory."""
-        return None if self._checkpoint is None else str(self._folder / self._checkpoint.path)
+        """Absolute path of its directory, which is fetched first where the checkpoints lie at a URL."""
+        return None if self._checkpoint is None else str(fetch_if_elsewhere(self._folder, self._checkpoint.path))
 
     @property
     def value(self) -> str | None:
@@ -56,7 +57,7 @@ class CheckpointView:
         return self._checkpoint is not None
 
     def __repr__(self) -> str:
-        return f"Checkpoint({self.path})"
+        return f"Checkpoint({None if self._checkpoint is None else self._folder / self._checkpoint.path})"
 
 
 class TrialView:

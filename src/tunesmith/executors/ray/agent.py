@@ -32,6 +32,7 @@ from tunesmith.executors.ray.messages import (
     decode_to_agent,
     encode,
 )
+from tunesmith.executors.remote_folders import download, upload
 from tunesmith.protocols import Launch
 
 GROUP_VARIABLE = "TUNESMITH_PLACEMENT_GROUP"  #: in a trial with workers: the placement group's id
@@ -205,6 +206,14 @@ class NodeAgent:
     def write_folder(self, path: str, packed: bytes) -> None:
         """Put a checkpoint here."""
         unpack_folder(packed, self._folder / path)
+
+    def upload_folder(self, path: str, url: str) -> None:
+        """Copy a checkpoint to storage that all nodes reach."""
+        upload(self._folder / path, url)
+
+    def download_folder(self, path: str, url: str) -> None:
+        """Bring a checkpoint from there, if it is not here."""
+        download(url, self._folder / path)
 
     def remove_folders(self, paths: Sequence[str]) -> None:
         """Of checkpoints that nobody needs any more."""

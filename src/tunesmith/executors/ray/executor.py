@@ -47,6 +47,7 @@ from tunesmith.executors.ray.messages import (
 )
 from tunesmith.executors.ray.posts import Posts
 from tunesmith.executors.ray.transfers import Transfers
+from tunesmith.executors.remote_folders import check_url, write_pointer
 from tunesmith.protocols import Launch
 from tunesmith.resources import Node, Resources
 from tunesmith.space import Space
@@ -67,6 +68,7 @@ class RayExecutor:
         reattach_s: how long a node may be out of reach before its trials start again elsewhere.
         shares_folder: False: the nodes are taken to see no common storage. None: it is found out for each.
         max_travel_bytes: of a checkpoint, where they do not: a larger one is not kept.
+        checkpoint_url: where nodes put checkpoints and find them, for instance "s3://bucket/folder" (fsspec).
     """
 
     is_inline = False
@@ -81,6 +83,7 @@ class RayExecutor:
         reattach_s: float = 30.0,
         shares_folder: bool | None = None,
         max_travel_bytes: int = MAX_TRAVEL_BYTES,
+        checkpoint_url: str | None = None,
     ) -> None:
         if not 0 < reattach_s < math.inf:
             raise TunesmithError(f"reattach_s is {reattach_s!r}. Give seconds above 0.")
@@ -88,6 +91,9 @@ class RayExecutor:
         self._address, self._runtime_env, self._autoscaling = address, runtime_env, autoscaling
         self._reattach_s, self._shares_folder = reattach_s, shares_folder
         self._max_travel_bytes = max_travel_bytes
+        self._checkpoint_url = None if checkpoint_url is None else check_url(checkpoint_url)
+        if checkpoint_url is not None:
+            self._shares_folder = False
         self._is_ours: bool | None = None  #: whether the connection to Ray is; None before there is one
         self._mailbox = Mailbox()
         self._selector = selectors.DefaultSelector()
@@ -132,7 +138,7 @@ class RayExecutor:
         self._selector.register(self._mailbox, selectors.EVENT_READ, self._mailbox.clear)
         host = cluster.own_address()
         self._hub = Hub(self._selector, host, on_message=self._on_message, on_change=self._on_change)
-        self._transfers = Transfers(launch.folder, self._max_travel_bytes)
+        self._transfers = Transfers(launch.folder, max_bytes=self._max_travel_bytes, url=self._url_of(launch))
         self._launch = launch
         self._posts = Posts(
             launch.folder, address=(host, self._hub.port), token=self._hub.token, window_s=self._reattach_s
@@ -341,7 +347,16 @@ class RayExecutor:
         host = self._host_by_trial.get(trial)
         return host if host is not None and host.attempts[trial].attempt == attempt else None
 
+    def _url_of(self, launch: Launch) -> str | None:
+        """Where the experiment's checkpoints lie; said in its folder, for whoever looks at its results."""
+        if self._checkpoint_url is None:
+            return None
+        url = f"{self._checkpoint_url}/{launch.folder.name}"
+        write_pointer(launch.folder, url)
+        return url
+
     def _delete(self, command: DeleteCheckpoint) -> None:
+        self._transfers.remove(command.path)
         for host in self._hosts.values():
             if not host.sees_folder and host.actor is not None:
                 host.actor.remove_folders.remote([command.path])
