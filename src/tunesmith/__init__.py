@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tunesmith.analysis import ExperimentAnalysis, recommend
     from tunesmith.api import load, maximize, minimize, run
+    from tunesmith.api.confirm import confirm
     from tunesmith.api.replay import replay
     from tunesmith.api.simulation import simulate
     from tunesmith.api.study import Study
@@ -101,6 +102,7 @@ _HOMES = {
     "Stopper": "tunesmith.stoppers",
     "Study": "tunesmith.api.study",
     "TrialStopped": "tunesmith.trialside.session",
+    "confirm": "tunesmith.api.confirm",
     "create_scheduler": "tunesmith.methods",
     "create_searcher": "tunesmith.searchers",
     "replay": "tunesmith.api.replay",
@@ -123,6 +125,7 @@ __all__ = [
     "TunesmithError",
     "checkpoint_dir",
     "choice",
+    "confirm",
     "create_scheduler",
     "create_searcher",
     "get_checkpoint",

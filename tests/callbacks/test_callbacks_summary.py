@@ -7,6 +7,7 @@ from callback_worlds import ERROR, GrowingWorld, hostile_view, trial, view
 from tunesmith.callbacks.choices import Choices
 from tunesmith.callbacks.summary import summary_lines
 from tunesmith.events import EndReason
+from tunesmith.searchers.repeated_configs import RepeatedConfigs
 from tunesmith.trial import Checkpoint, Mode, Objective, TrialStatus
 
 DEFAULTS = Choices()
@@ -186,3 +187,30 @@ def test_foreign_text_stays_text_in_the_summary():
     lines = summary(hostile_view())
     assert all(line.isprintable() for line in lines)
     assert any("\\x1b[2J" in line for line in lines)
+
+
+# ---------------------------------------------------------------- confirm
+
+
+def test_a_winner_among_several_is_offered_to_be_confirmed_in_one_line():
+    lines = summary(finished(trial(0, COMPLETED), trial(1, COMPLETED)))
+    assert part(lines, "confirm") == "the best may be lucky: tunesmith.confirm(result) runs it again"
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        finished(trial(0, COMPLETED), trial(1, TrialStatus.STOPPED)),
+        finished(trial(0, COMPLETED), trial(1, COMPLETED), objective=None, best=None),
+        finished(trial(0, COMPLETED), trial(1, COMPLETED), objective=Objective(("loss", "size"), (Mode.MIN, Mode.MIN))),
+    ],
+    ids=["one completed", "no metric", "several metrics"],
+)
+def test_nothing_is_offered_where_nothing_could_be_confirmed(seen):
+    assert not any(line.startswith("confirm") for line in summary(seen))
+
+
+def test_of_a_confirmation_the_luckiest_repeat_is_not_called_the_best():
+    lines = summary(finished(trial(0, COMPLETED), trial(1, COMPLETED), searcher_name=RepeatedConfigs.__name__))
+    assert part(lines, "best") == "what tunesmith.confirm returned says which config to take"
+    assert not any(line.startswith("confirm") for line in lines)

@@ -67,7 +67,7 @@ def drive(
     if not is_new and _is_finished(folder, plan.spec, reruns_failed=resume.reruns_failed):
         _say(verbose, _FINISHED.format(name=plan.spec.name))
         catch_up(folder, callbacks)
-        return ExperimentAnalysis(open_reader(folder))
+        return _analysis(folder, plan)
     experiment = _experiment(plan, executor, begins_trials=is_new or not resume.without_new_trials)
     store = _created(folder, plan, durability) if is_new else None
     if store is None:
@@ -100,7 +100,14 @@ def drive(
     finally:
         store.close()
     _raise_if_stuck(experiment, folder)
-    return ExperimentAnalysis(open_reader(folder))
+    return _analysis(folder, plan)
+
+
+def _analysis(folder: Path, plan: Plan) -> ExperimentAnalysis:
+    """The results, which remember in this process what they were made with: neither is stored."""
+    analysis = ExperimentAnalysis(open_reader(folder))
+    analysis._made_with = (plan.trainable, plan.space)
+    return analysis
 
 
 class _Parts:

@@ -55,7 +55,7 @@ class LoadedExperiment(ExperimentAnalysis):
             config=space.tree,
             name=self.folder.name,
             storage_path=self.folder.parent,
-            **{**_facts(spec), **_objective(spec, run_arguments), **run_arguments},
+            **{**stored_arguments(spec), **_objective(spec, run_arguments), **run_arguments},
         )
 
     def _check_place(self, run_arguments: Mapping[str, Any]) -> None:
@@ -69,7 +69,7 @@ class LoadedExperiment(ExperimentAnalysis):
             )
 
 
-def _facts(spec: ExperimentSpec) -> dict[str, Any]:
+def stored_arguments(spec: ExperimentSpec) -> dict[str, Any]:
     """The stored spec in the words of `run`."""
     policy = spec.checkpoint_policy
     score = policy.score_metric

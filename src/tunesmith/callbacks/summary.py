@@ -21,7 +21,7 @@ from tunesmith.callbacks.text import (
     shorten,
 )
 from tunesmith.events import EndReason
-from tunesmith.trial import Trial
+from tunesmith.trial import Trial, TrialStatus
 
 #: A line and the style that a terminal gives it.
 StyledLine = tuple[str, str]
@@ -38,6 +38,7 @@ _END_WORDS = {
     EndReason.FAILED: "ended by failures",
     EndReason.INTERRUPTED: "interrupted",
 }
+_CONFIRMING = "RepeatedConfigs"  #: the searcher of `tunesmith.confirm`
 
 
 def summary_lines(view: ProgressView, choices: Choices, *, width: int = 80) -> list[StyledLine]:
@@ -51,6 +52,7 @@ def summary_lines(view: ProgressView, choices: Choices, *, width: int = 80) -> l
         *_pareto_part(view, choices, width),
         *_failures(view, choices, width),
         ("", ""),
+        *_offer(view, choices, width),
         *_places(view),
     ]
 
@@ -78,7 +80,19 @@ def _ending(view: ProgressView, width: int) -> list[StyledLine]:
     return lines
 
 
+def _offer(view: ProgressView, choices: Choices, width: int) -> list[StyledLine]:
+    """That the winner may be lucky, where there were others to win against."""
+    objective = view.objective if choices.metric is None else None
+    is_one_metric = objective is not None and len(objective.metrics) == 1
+    n_completed = view.counts.get(TrialStatus.COMPLETED, 0)
+    if not is_one_metric or n_completed < 2 or view.best is None or view.searcher_name == _CONFIRMING:
+        return []
+    return _field("confirm", "the best may be lucky: tunesmith.confirm(result) runs it again", width)
+
+
 def _best_part(view: ProgressView, choices: Choices, width: int) -> list[StyledLine]:
+    if view.searcher_name == _CONFIRMING:  # its luckiest repeat is what nobody should look at
+        return _field("best", "what tunesmith.confirm returned says which config to take", width)
     objective = view.objective if choices.metric is None else None
     constraints = () if objective is None else objective.constraints
     best = best_of(view, choices)
