@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,38 @@ def test_a_url_that_nobody_knows_is_refused():
         make(checkpoint_url="nosuch://bucket")
     with pytest.raises(ConfigError, match="'s3://bucket/folder'"):
         make(checkpoint_url="/plain/path")
+
+
+def test_a_trial_that_is_stopped_while_its_checkpoint_is_on_its_way_ends(monkeypatch, tmp_path):
+    """What it is told meanwhile is not lost: the checkpoint takes three seconds, the experiment ends before."""
+    from tunesmith.executors.ray.transfers import Transfers
+
+    send = Transfers._send
+    is_on_its_way = []
+
+    def slow(self, *arguments):
+        is_on_its_way.append(True)
+        time.sleep(3.0)
+        send(self, *arguments)
+
+    def silent(config, checkpoint_dir=None):
+        if checkpoint_dir is not None:
+            time.sleep(60.0)
+        with tune.checkpoint_dir(step=1) as folder:
+            (Path(folder) / "x").write_text("x")
+        tune.report(loss=1.0)
+        raise RuntimeError("again")
+
+    monkeypatch.setattr(Transfers, "_send", slow)
+    begin = time.monotonic()
+    results = run(
+        silent,
+        executor=make(shares_folder=False),
+        config={"x": 1},
+        max_failures=1,
+        time_budget_s=6.0,
+        grace_s=2.0,
+        raise_on_failed_trial=False,
+    )
+    assert is_on_its_way and time.monotonic() - begin < 30.0
+    assert results[0].state is TrialStatus.INTERRUPTED

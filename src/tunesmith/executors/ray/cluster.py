@@ -217,11 +217,12 @@ class AgentLink:
         return bool(ready)
 
     def kill(self) -> None:
-        """End its process, and with that all below it."""
+        """End its process, and with that all below it. One that is still being made ends when no handle is left."""
         try:
             ray.kill(self.actor)
         except (RayError, ValueError):  # it is gone
             pass
+        self.actor = self._greeting = self._serving = None
 
     def _answer(self, reference: Any) -> Any:
         ready, _ = ray.wait([reference], timeout=0)

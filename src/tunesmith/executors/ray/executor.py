@@ -167,7 +167,8 @@ class RayExecutor:
             elif isinstance(command, AnswerReport | StopAttempt):
                 host = self._host_of(command.trial, command.attempt)
                 if host is not None:
-                    batches.setdefault(host.name, []).append(travelling(command))
+                    later = host.arriving.get(command.trial)
+                    (batches.setdefault(host.name, []) if later is None else later).append(travelling(command))
             elif isinstance(command, DeleteCheckpoint):
                 self._delete(command)
             elif isinstance(command, QuarantineNode) and command.node in self._hosts:
@@ -212,6 +213,7 @@ class RayExecutor:
             self._end_agents()
             self._transfers.close()
             self._watch.close()
+            self._hosts.clear()
             self._hub.close()
             self._posts.remove_probes()
         self._selector.close()
@@ -303,6 +305,7 @@ class RayExecutor:
             del self._host_by_trial[trial]
         host.attempts.clear()
         host.backlog.clear()
+        host.arriving.clear()
         host.agent_id = host.actor = host.away_since = None
         if not host.is_withdrawn:
             self._events.append(NodeLost(host.name))
@@ -330,12 +333,13 @@ class RayExecutor:
         if command.checkpoint is None or host.sees_folder or host.actor is None:
             batches.setdefault(host.name, []).append(packed)
         else:
+            host.arriving[command.trial] = []
             self._transfers.send(host.actor, command.checkpoint, lambda: self._tell(lambda: self._begin(host, packed)))
 
     def _begin(self, host: Host, command: AttemptCommand) -> None:
-        """Its checkpoint is there."""
+        """Its checkpoint is there; what it was told meanwhile comes after it."""
         if self._host_of(command.trial, command.attempt) is host:
-            self._send(host, [command])
+            self._send(host, [command, *host.arriving.pop(command.trial)])
 
     def _send(self, host: Host, commands: list[AttemptCommand]) -> None:
         if host.agent_id is None:  # it is being made
@@ -406,6 +410,7 @@ class RayExecutor:
 
     def _end_agents(self) -> None:
         """Have them end their trials, and wait for their word; those that do not come are killed with their node's."""
+        self._watch.begin_end()
         asked = [host.agent_id for host in self._hosts.values() if host.agent_id is not None and host.has_connected]
         for agent_id in asked:
             self._hub.send(agent_id, encode(Close()))

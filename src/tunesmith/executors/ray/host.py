@@ -22,6 +22,8 @@ class Host:
         self.node_id, self.name = node_id, name
         self.leases: dict[int, Lease] = {}
         self.attempts: dict[int, StartAttempt] = {}  #: by trial: those between StartAttempt and AttemptEnded
+        #: By trial: what an attempt was told while its checkpoint is on its way here; it starts when that has come.
+        self.arriving: dict[int, list[AttemptCommand]] = {}
         self.lease_of: dict[int, int] = {}  #: by trial that holds several bundles: the number of its lease
         self.backlog: list[AttemptCommand] = []  #: for the agent that is being made
         self.agent_id: str | None = None  #: of the agent that there is, or will be

@@ -101,7 +101,7 @@ class ClusterWatch:
         self._batch = _FIRST_BATCH
         self._tasks: deque[Callable[[], None]] = deque()
         self._wake = threading.Event()
-        self._is_ending = False
+        self._is_leaving = self._is_ending = False
         self._code_reference: Any = None
         self._thread = threading.Thread(target=self._run, name="tunesmith-ray", daemon=True)
 
@@ -122,6 +122,10 @@ class ClusterWatch:
     def dismiss(self, node_id: str) -> None:
         """The loop has given this node's agent up. Another one is made where it is still there, and needed."""
         self._do(lambda: self._drop_agent(node_id))
+
+    def begin_end(self) -> None:
+        """Reserve and make nothing more: agents are about to leave."""
+        self._is_leaving = True
 
     def close(self) -> None:
         """Give everything back. Agents that still run are ended."""
@@ -173,6 +177,8 @@ class ClusterWatch:
                 self._granted[number] = (reservation, lease.node_id)
                 self._ensure_agent(lease.node_id)
                 self._tell(Granted(lease, self._nodes[lease.node_id]))
+        if self._is_leaving:
+            return
         self._reserve(now)
         for agent in list(self._agents.values()):
             self._look_at_agent(agent)
@@ -263,8 +269,8 @@ class ClusterWatch:
             found[0].give_back()
 
     def _end(self) -> None:
-        for agent in list(self._agents.values()):
-            agent.kill()
+        for node_id in list(self._agents):
+            self._drop_agent(node_id)
         reservations = [reservation for reservation, _ in [*self._granted.values(), *self._pending.values()]]
         for reservation in reservations:
             try:
