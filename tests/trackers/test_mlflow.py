@@ -16,14 +16,15 @@ pytest.importorskip("sqlalchemy")
 
 
 class KilledOnce(MLflowLoggerCallback):
-    """Its process is killed after the second report was logged and before that was noted."""
+    """Its process is killed after reports were logged and before that was noted."""
 
-    def log_trial_result(self, iteration, trial, result):
-        super().log_trial_result(iteration, trial, result)
-        mark = Path(trial.logdir) / "killed"
-        if (trial.index, trial.step) == (0, 2) and not mark.exists():
-            mark.touch()
+    def flush(self):
+        marks = [Path(trial.logdir) / "killed" for trial in self._waiting]
+        super().flush()
+        if marks and not marks[0].exists():
+            marks[0].touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        return ()
 
 
 def train(config, checkpoint_dir=None):

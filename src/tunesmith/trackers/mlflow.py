@@ -16,7 +16,7 @@ _PARENT = "mlflow.parentRunId"
 _KEY = "tunesmith.run"  #: the tag by which a run is found again: experiment and trial
 _COUNTED = "training_iteration"  #: every report has it, so its history counts the reports that are there
 _MAX_PARAM = 6000  #: characters of a parameter's value that MLflow takes
-_N_PARAMS = 100  #: in one call
+_N_PARAMS, _N_METRICS = 100, 1000  #: in one call
 _STATUS = {TrialStatus.FAILED: "FAILED", TrialStatus.INVALID: "FAILED", TrialStatus.INTERRUPTED: "KILLED"}
 
 
@@ -54,6 +54,7 @@ class MLflowLoggerCallback(Tracker):
         self._client: Any = None
         self._mlflow_id = self._experiment_id = self._parent = ""
         self._runs: dict[LiveTrial, str] = {}
+        self._waiting: dict[LiveTrial, list[list[Any]]] = {}  #: metrics of reports that are sent together
         self._n_logged: dict[LiveTrial, int] = {}  #: reports that a run has had before this process began
 
     def identity(self) -> Mapping[str, Any]:
@@ -96,10 +97,23 @@ class MLflowLoggerCallback(Tracker):
             return
         at_ms = int(1000 * (trial.trial.reported_at or 0.0))
         metrics = [Metric(_clean(name), value, at_ms, trial.step) for name, value in measurements(result).items()]
-        words = decision_words(trial)
-        facts = {} if words is None else {"tunesmith.decision": words[0], "tunesmith.reason": words[1]}
-        tags = [RunTag(name, value[:_MAX_PARAM]) for name, value in facts.items()]
-        self._client.log_batch(run, metrics=metrics, tags=tags)
+        self._waiting.setdefault(trial, []).append(metrics)
+        if (words := decision_words(trial)) is not None:
+            facts = {"tunesmith.decision": words[0], "tunesmith.reason": words[1]}
+            self._client.log_batch(run, tags=[RunTag(name, value[:_MAX_PARAM]) for name, value in facts.items()])
+
+    def flush(self) -> Collection[int]:
+        """See Tracker."""
+        for trial, reports in self._waiting.items():
+            batch: list[Any] = []
+            for metrics in reports:  # a report in one call: it is there as a whole or not at all
+                if len(batch) + len(metrics) > _N_METRICS:
+                    self._client.log_batch(self._run_of(trial), metrics=batch)
+                    batch = []
+                batch += metrics
+            self._client.log_batch(self._run_of(trial), metrics=batch)
+        self._waiting.clear()
+        return ()
 
     def log_trial_save(self, trial: LiveTrial) -> None:
         """See LoggerCallback."""
@@ -120,6 +134,7 @@ class MLflowLoggerCallback(Tracker):
 
     def on_trial_pause(self, iteration: int, trials: Sequence[LiveTrial], trial: LiveTrial, **info: Any) -> None:
         """See Callback."""
+        self.flush()
         self._client.update_run(self._run_of(trial), status="SCHEDULED")
 
     def on_experiment_end(self, trials: Sequence[LiveTrial], **info: Any) -> None:
@@ -163,6 +178,7 @@ class MLflowLoggerCallback(Tracker):
             self._client.log_batch(run, params=new[i : i + _N_PARAMS])
 
     def _finish(self, trial: LiveTrial, status: str | None = None) -> None:
+        self.flush()
         run = self._run_of(trial)
         for name, words in end_facts(trial).items():
             self._client.set_tag(run, f"tunesmith.{name}", words[:_MAX_PARAM])

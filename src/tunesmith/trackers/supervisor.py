@@ -169,7 +169,7 @@ class TrackerProcess:
                 was_told_of_end = True
                 child.say_end()
             if self._left_s() <= 0:
-                return self.failure or "It was slow, or waited for something."
+                return self.failure or child.what_it_does()
             if (why := child.hangs(self._tracker)) is not None:
                 return why
             child.wait(_POLL_S)
@@ -223,6 +223,12 @@ class _Child:
         if now - self._heard_at > max(_SILENCE_S, limit_s):
             return f"Its process was silent for {max(_SILENCE_S, limit_s):g} s and was killed."
         return None
+
+    def what_it_does(self) -> str:
+        """In words, for one that is not waited for any more."""
+        if self._call is None:
+            return "It was slow."
+        return f"{self._call[0]}() had not returned for {time.monotonic() - self._call[1]:.0f} s."
 
     def last_words(self) -> str:
         """Why it ended before it was through."""

@@ -144,8 +144,9 @@ class WandbLoggerCallback(Tracker):
 
         arguments = dict(self._arguments)
         settings = arguments.pop("settings", {})
-        if isinstance(settings, Mapping):  # this process says nothing of how the trial uses its machine
-            settings = wandb.Settings(**{"silent": True, "console": "off", "x_disable_stats": True, **settings})
+        if isinstance(settings, Mapping):  # of this process, which is not the trial, there is nothing to say
+            quiet = {"silent": True, "console": "off", "x_disable_stats": True, "x_save_requirements": False}
+            settings = wandb.Settings(**{**quiet, **settings})
         facts = {"trial_id": trial.trial_id, "experiment_id": self._experiment["experiment_id"]}
         given = {
             "project": self._project,
