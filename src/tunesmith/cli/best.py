@@ -22,7 +22,7 @@ class _Ranked(NamedTuple):
     value: float
 
 
-@click.command("best")
+@click.command("best", short_help="The best config, its value and checkpoint.")
 @experiment_argument
 @click.option("--metric", help="Another metric than the experiment's.")
 @click.option("--mode", type=click.Choice(["min", "max"]), help="Of that metric.")

@@ -48,6 +48,7 @@ _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Gt: ">",
     ast.GtE: ">=",
 }
+_SIGNS: dict[type[ast.unaryop], str] = {ast.USub: "-", ast.UAdd: "+"}
 _PLACES = ("config", "metrics")
 
 
@@ -169,9 +170,9 @@ def _operand(node: ast.AST, names: Names, text: str) -> Sql:
         if isinstance(node.value, int) and abs(node.value) >= 2**63:
             return Sql("?", (float(node.value),))
         return Sql("?", (node.value,))
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+    if isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant) and type(node.op) in _SIGNS:
         inner = _operand(node.operand, names, text)
-        return Sql(f"-({inner.text})", inner.values)
+        return Sql(f"{_SIGNS[type(node.op)]}({inner.text})", inner.values)
     name = _dotted(node)
     if name is not None:
         return _named(name, names, text)

@@ -14,7 +14,14 @@ COMMANDS = {
     "best": "best",
     "trials": "trials",
     "log": "log",
+    "plot": "plot",
+    "export": "export",
+    "compare": "compare",
+    "resume": "resume",
+    "stop": "stop",
     "report": "report_help",
+    "doctor": "doctor",
+    "completion": "completion",
 }
 
 _EPILOG = """\b
@@ -24,6 +31,7 @@ Examples:
   tunesmith ls
   tunesmith best my_experiment --json
 
+\b
 Experiments lie in ~/tunesmith_results, or where TUNESMITH_RESULTS or --storage say.
 Exit status: 0 good, 1 trials failed, 2 wrong usage, 3 run by another process, 4 nothing there, 130 interrupted.
 """

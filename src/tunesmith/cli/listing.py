@@ -13,7 +13,7 @@ from tunesmith.cli.places import experiment_folders, json_option, results_root, 
 _HEADINGS = ("name", "status", "trials", "best", "metric", "started", "trainable")
 
 
-@click.command("ls")
+@click.command("ls", short_help="List the experiments.")
 @click.option("-n", "limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
 @click.option("-a", "--all", "is_all", is_flag=True, help="All of them.")
 @storage_option

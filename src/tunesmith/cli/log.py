@@ -22,7 +22,7 @@ _BLOCK = 1 << 16
 _POLL_S = 0.3
 
 
-@click.command("log")
+@click.command("log", short_help="What a trial printed.")
 @click.argument("arguments", nargs=-1, metavar="[EXPERIMENT] TRIAL")
 @click.option("-n", "--tail", type=click.IntRange(0), help="Only the last so many lines.")
 @click.option("-f", "--follow", is_flag=True, help="Go on as the trial prints, until it is over.")
@@ -62,7 +62,7 @@ def command(
             )
             return exit_codes.NOTHING
         for line in _lines(path, tail):
-            say(line if raw else _visible(line))
+            _say(line, raw=raw)
         if follow:
             _follow(reader, trial.index, path, raw=raw)
         return exit_codes.OK
@@ -110,6 +110,10 @@ def _seek_tail(file: BinaryIO, n_lines: int) -> None:
     file.seek(0)
 
 
+def _say(line: str, *, raw: bool) -> None:
+    say(line if raw else _visible(line), is_raw=raw)
+
+
 def _visible(line: str) -> str:
     """The line with what could steer a terminal written out; of a progress bar its last state."""
     from tunesmith.callbacks.text import clean
@@ -132,10 +136,10 @@ def _follow(reader: Reader, trial: int, path: Path, *, raw: bool) -> None:
                 offset += len(data)
             *lines, rest = (rest + data.decode(errors="replace")).split("\n")
             for line in lines:
-                say(line if raw else _visible(line))
+                _say(line, raw=raw)
             sys.stdout.flush()
         if is_over:
             if rest:
-                say(rest if raw else _visible(rest))
+                _say(rest, raw=raw)
             return
         time.sleep(_POLL_S)

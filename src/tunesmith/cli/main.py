@@ -30,9 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return exit_codes.INTERRUPTED
-    except BrokenPipeError:  # `tunesmith trials | head`: nobody reads on, which is no fault
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return exit_codes.OK
+    except BrokenPipeError:
+        return _unread()
+    except SystemExit as end:  # what click makes of a broken pipe
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        return _unread()
     except LeaseError as error:
         return _said(error, exit_codes.OWNED)
     except TuneError as error:
@@ -41,6 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, ImportError) and "pip install" not in str(error):
             raise
         return _said(error, exit_codes.USAGE)
+
+
+def _unread() -> int:
+    """`tunesmith trials | head`: nobody reads on, which is no fault. What is still to be flushed goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return exit_codes.OK
 
 
 def _said(error: BaseException, code: int) -> int:

@@ -83,9 +83,9 @@ def when(at: float | None) -> str:
     return "" if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
 
 
-def say(line: str) -> None:
-    """A line of text on the output."""
-    click.echo(line)
+def say(line: str, *, is_raw: bool = False) -> None:
+    """A line of text on the output; a raw one with its escape sequences, wherever it goes."""
+    click.echo(line, color=True if is_raw else None)
 
 
 def warn(line: str) -> None:

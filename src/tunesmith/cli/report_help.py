@@ -7,7 +7,12 @@ import click
 from tunesmith.cli import exit_codes
 
 
-@click.command("report", add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.command(
+    "report",
+    short_help="From within a trial: tunesmith report loss=0.3.",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True},
+)
 @click.argument("words", nargs=-1)
 def command(words: tuple[str, ...]) -> int:
     """Report metrics from within a trial: tunesmith report loss=0.3."""

@@ -110,12 +110,11 @@ def _arguments(options: dict[str, Any], before: dict[str, Any]) -> dict[str, Any
     found = dict(before)
     found |= {argument: options[name] for name, argument in _ARGUMENTS.items() if name in options}
     if "metric" in options:
-        found |= {"metric": _one_or_all(options["metric"])}
-        found.setdefault("mode", "min" if len(options["metric"]) == 1 else ["min"] * len(options["metric"]))
+        found["metric"] = _one_or_all(options["metric"])
     if "mode" in options:
         found["mode"] = _one_or_all(options["mode"])
-    if "metric" not in found and "mode" in found:
-        raise ConfigError("--mode is given without --metric. Name what is to be optimised.")
+    if ("metric" in found) != ("mode" in found):
+        raise ConfigError("--metric and --mode belong together: --metric loss --mode min.")
     resources = {word: options[f"{word}s"] for word in ("cpu", "gpu") if f"{word}s" in options}
     if resources:
         found["resources_per_trial"] = resources

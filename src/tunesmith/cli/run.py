@@ -40,14 +40,21 @@ ${args_no_hyphens} and ${args_json} stand for all parameters. There is no shell.
 """
 
 
-@click.command("run", epilog=_EPILOG, context_settings={"ignore_unknown_options": False})
+@click.command(
+    "run",
+    short_help="Tune a Python function, or any program.",
+    epilog=_EPILOG,
+    context_settings={"ignore_unknown_options": False},
+)
 @click.argument("target", required=False)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=DOMAIN", help="A parameter; may be repeated.")
 @click.option("--space", metavar="FILE|MODULE:NAME", help="A YAML file with parameters, or a dict in Python.")
 @click.option("--metric", multiple=True, help="What is optimised; repeated for several.")
-@click.option("--mode", multiple=True, type=click.Choice(["min", "max"]), help="Of the metric; min if left out.")
-@click.option("-n", "--num-samples", type=int, help="Trials in all (samples of a grid); -1 is endless.")
+@click.option(
+    "--mode", multiple=True, type=click.Choice(["min", "max"]), help="Whether small or large values of it are good."
+)
+@click.option("-n", "--num-samples", type=int, help="Trials in all (samples of a grid); -1 is endless.  [default: 1]")
 @click.option("--max-t", type=click.IntRange(1), help="Steps of a full training: poor trials are stopped before.")
 @click.option("--scheduler", help="auto (with --max-t), asha, hyperband, median_stopping, fifo, ...")
 @click.option("--grace-period", type=click.IntRange(1), help="Steps before a trial may be stopped.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LABEL = 12
 
 
-@click.command("show")
+@click.command("show", short_help="How an experiment stands: counts, the best, failures.")
 @experiment_argument
 @storage_option
 @json_option

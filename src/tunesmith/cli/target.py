@@ -107,7 +107,7 @@ def program_trainable(
 
 def program_name(words: Sequence[str]) -> str:
     """What a command is called: `train` of `python -u train.py --lr {lr}`."""
-    plain = [word for word in words if not word.startswith("-") and "{" not in word and "=" not in word]
+    plain = [word for word in words if re.fullmatch(r"[\w./][\w./-]*", word)]
     own = [word for word in plain if _INTERPRETERS.fullmatch(Path(word).name) is None]
     return Path((own or plain or list(words))[0]).stem or "program"
 

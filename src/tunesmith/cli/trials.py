@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tunesmith.trial import Trial
 
 
-@click.command("trials")
+@click.command("trials", short_help="The trials, filtered and sorted.")
 @experiment_argument
 @click.option("-w", "--where", metavar="CONDITION", help="Only trials for which this is true.")
 @click.option("-s", "--sort", multiple=True, metavar="NAME", help="By this; -NAME is the largest first. Repeatable.")

@@ -37,8 +37,10 @@ class _Loader(yaml.SafeLoader):
         """As the safe loader does; of two equal keys it would silently take the last."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key_node.tag != "tag:yaml.org,2002:merge":
+            if isinstance(key, Hashable):
                 if key in seen:
                     raise yaml.YAMLError(
                         f"the key {key!r} is there twice, again in line {key_node.start_mark.line + 1}"

@@ -1,0 +1,289 @@
+"""Programs that know nothing of tunesmith are tuned, with early stopping and checkpoints."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Shell
+
+pytestmark = pytest.mark.processes
+
+_EARLY = ("--metric", "loss", "--mode", "min", "--scheduler", "asha", "--grace-period", "1", "--max-t", "9")
+
+#: The loss of trial k is k at every step, so all but the first are stopped at the first rung.
+_ASHA = (*_EARLY, "--reduction-factor", "3", "-p", "k=grid(0,1,2,3)", "-q", "--max-concurrent", "1")
+
+
+def _bash_script(shell: Shell) -> list[str]:
+    shell.write(
+        "train.sh",
+        """#!/bin/bash
+set -u
+for epoch in $(seq 1 9); do
+  tunesmith report loss="$1" --step "$epoch"
+  case $? in
+    0) ;;
+    10) echo "told to stop after $epoch"; exit 0 ;;
+    *) exit 1 ;;
+  esac
+done
+""",
+    )
+    return ["bash", "train.sh", "{k}"]
+
+
+def _c_program(shell: Shell) -> list[str]:
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler")
+    source = shell.write(
+        "train.c",
+        r"""#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+  FILE *reports = fopen(getenv("TUNESMITH_REPORT_FILE"), "a");
+  for (int step = 1; step <= 9; step++) {
+    fprintf(reports, "{\"loss\": %s, \"step\": %d}\n", argv[1], step);
+    fflush(reports);
+    struct timespec pause = {0, 60000000};
+    nanosleep(&pause, NULL);
+    if (access(getenv("TUNESMITH_STOP_FILE"), F_OK) == 0) { printf("told to stop after %d\n", step); return 0; }
+  }
+  return 0;
+}
+""",
+    )
+    subprocess.run(["cc", "-o", str(shell.folder / "train"), str(source)], check=True)
+    return ["./train", "{k}"]
+
+
+def _python_script(shell: Shell) -> list[str]:
+    shell.write(
+        "train.py",
+        """import json, os, sys, time
+with open(os.environ["TUNESMITH_REPORT_FILE"], "a") as reports:
+    for step in range(1, 10):
+        print(json.dumps({"loss": json.loads(os.environ["TUNESMITH_CONFIG"])["k"]}), file=reports, flush=True)
+        time.sleep(0.06)
+        if os.path.exists(os.environ["TUNESMITH_STOP_FILE"]):
+            sys.exit(f"told to stop after {step}")
+""",
+    )
+    return ["python", "train.py"]
+
+
+@pytest.mark.parametrize("program", [_bash_script, _c_program, _python_script])
+def test_a_program_that_imports_nothing_is_tuned_and_poor_trials_are_stopped_early(shell: Shell, program) -> None:
+    shell("run", "--name", "e", *_ASHA, "--", *program(shell))
+    trials = shell.json("trials", "e")
+    assert [trial["status"] for trial in trials] == ["COMPLETED", *["STOPPED"] * 3]
+    assert trials[0]["step"] == 9
+    assert all(trial["step"] < 9 for trial in trials[1:])
+    log = (shell.folder / "results/e/logs/00001.log").read_text()
+    assert "told to stop after" in log
+    assert shell.json("best", "e")["config"] == {"k": 0}
+
+
+def test_a_program_that_ignores_its_stop_is_terminated_with_its_children(shell: Shell) -> None:
+    shell.write(
+        "deaf.sh",
+        'echo "{\\"loss\\": $1}" >> "$TUNESMITH_REPORT_FILE"; echo $$ > pid_$1; sleep 600 & echo $! >> pid_$1; wait\n',
+    )
+    shell(
+        *(
+            "run",
+            "--name",
+            "e",
+            "--metric",
+            "loss",
+            "--mode",
+            "min",
+            "-p",
+            "k=grid(1)",
+            "--stop",
+            "training_iteration=1",
+        ),
+        *("-q", "--", "sh", "deaf.sh", "{k}"),
+    )
+    (trial,) = shell.json("trials", "e")
+    assert (trial["status"], trial["step"]) == ("COMPLETED", 1)
+    for pid in map(int, (shell.folder / "pid_1").read_text().split()):
+        assert not Path(f"/proc/{pid}").exists()
+
+
+HOSTILE = [
+    "a b",
+    "; touch pwned",
+    "$(touch pwned)",
+    "`touch pwned`",
+    "--help",
+    "{lr}",
+    "*",
+    "'\"\\",
+    "ü\n2",
+    "${args}",
+    "",
+]
+
+
+def test_each_value_is_one_argument_whatever_it_holds(shell: Shell) -> None:
+    shell.write("echo.py", "import json, sys\nprint(json.dumps(sys.argv[1:]))\nprint('{\"n\": 1}')\n")
+    shell.write("space.py", f"space = {{'v': __import__('tunesmith').grid_search({HOSTILE!r}), 'lr': 1}}\n")
+    shell(
+        *("run", "--name", "e", "--space", "space.py:space", "-q", "--"),
+        *("python", "echo.py", "{v}", "x={v}y", "{{}}", "${args}", "$HOME"),
+    )
+    trials = shell.json("trials", "e")
+    assert [trial["config"]["v"] for trial in trials] == HOSTILE
+    for trial in trials:
+        value = trial["config"]["v"]
+        expected = [value, f"x={value}y", "{}", f"--v={value}", "--lr=1", "$HOME"]
+        seen = Path(trial["log"]).read_text().splitlines()[0]
+        assert __import__("json").loads(seen) == expected
+        assert trial["metrics"] == {"n": 1}
+    assert not (shell.folder / "pwned").exists()
+
+
+def test_the_last_json_line_of_the_output_is_the_report_of_a_program_that_only_prints(shell: Shell) -> None:
+    script = 'print(\'{"loss": 9}\\nchatter\\n{"loss": 0.25, "name": "x", "acc": 0.5}\\n{"level": 3}\\nbye\')'
+    shell(
+        "run",
+        "--name",
+        "e",
+        "--metric",
+        "loss",
+        "--mode",
+        "min",
+        "-p",
+        "a=1",
+        "-q",
+        "--",
+        "python",
+        "-c",
+        script.replace("{", "{{").replace("}", "}}"),
+    )
+    assert shell.json("trials", "e")[0]["metrics"] == {"loss": 0.25, "acc": 0.5}
+
+
+def test_a_failure_shows_the_exit_code_and_the_end_of_the_output(shell: Shell) -> None:
+    script = "for i in range(100): print('line', i)\nraise SystemExit('bad lr')"
+    shell("run", "--name", "e", "-p", "a=1", "-q", "--", "python", "-c", script, code=1)
+    (trial,) = shell.json("trials", "e")
+    assert trial["status"] == "FAILED"
+    assert trial["reason"] == "python ended with exit code 1: bad lr"
+    assert "line 99" in trial["error"] and "line 1\n" not in trial["error"] and "Traceback" not in trial["error"]
+
+
+def test_death_by_a_signal_is_named(shell: Shell) -> None:
+    shell("run", "--name", "e", "-p", "a=1", "-q", "--", "sh", "-c", "kill -SEGV $$", code=1)
+    assert shell.json("trials", "e")[0]["reason"] == "sh ended with signal SIGSEGV; it printed nothing"
+
+
+BAD_LINES = {
+    "not json": "Line 1 of the report file: It is not JSON",
+    '{"loss": "low"}': "Line 1 of the report file: Metric 'loss'",
+    '{"loss": 1, "step": 0}': "Line 1 of the report file: The step",
+    "[1]": "Line 1 of the report file: It is no JSON object",
+    '{"loss": 1, "checkpoint": "nowhere"}': "There is no checkpoint at",
+}
+
+
+def test_a_line_that_is_no_report_fails_the_trial_and_says_which(shell: Shell) -> None:
+    script = "import os, sys, time; open(os.environ['TUNESMITH_REPORT_FILE'], 'a').write(sys.argv[1] + chr(10))"
+    shell.write("space.py", f"space = {{'line': __import__('tunesmith').grid_search({list(BAD_LINES)!r})}}")
+    shell("run", "--name", "e", "--space", "space.py:space", "-q", "--", "python", "-c", script, "{line}", code=1)
+    for trial in shell.json("trials", "e"):
+        assert BAD_LINES[trial["config"]["line"]] in trial["error"]
+
+
+def test_checkpoints_are_saved_with_a_report_and_found_by_the_next_attempt(shell: Shell) -> None:
+    shell.write(
+        "train.sh",
+        """set -eu
+start=0
+if [ -n "${TUNESMITH_CHECKPOINT_DIR:-}" ]; then start=$(cat "$TUNESMITH_CHECKPOINT_DIR/epoch"); fi
+echo "starts at $start of $TUNESMITH_START_STEP"
+for epoch in $(seq $((start + 1)) 4); do
+  mkdir -p saved; echo "$epoch" > saved/epoch
+  tunesmith report loss=$((10 - epoch)) --checkpoint saved
+  if [ "$epoch" = 2 ] && [ "$start" = 0 ]; then echo crash; exit 7; fi
+done
+""",
+    )
+    shell(
+        *("run", "--name", "e", "-p", "a=1", "--metric", "loss", "--mode", "min", "--max-failures", "1", "-q"),
+        *("--", "sh", "train.sh"),
+    )
+    (trial,) = shell.json("trials", "e")
+    assert (trial["status"], trial["step"], trial["attempt"], trial["n_failures"]) == ("COMPLETED", 4, 2, 1)
+    log = (shell.folder / "results/e/logs/00000.log").read_text()
+    assert "starts at 0 of 0" in log and "starts at 2 of 2" in log
+    best = shell.json("best", "e")
+    assert (best["step"], best["value"]) == (4, 6.0)
+    assert (Path(best["checkpoint"]) / "epoch").read_text() == "4\n"
+
+
+def test_ctrl_c_ends_the_program_and_the_same_experiment_is_resumed(shell: Shell) -> None:
+    shell.write(
+        "train.sh",
+        """for epoch in $(seq 1 400); do
+  [ -e go ] && exit 0
+  tunesmith report loss=1 || { echo "stopped at $epoch"; exit 0; }
+done
+""",
+    )
+    command = ("--name", "e", "-p", "a=1", "--metric", "loss", "--mode", "min", "-q", "--", "sh", "train.sh")
+    process = shell.start("run", *command, start_new_session=True)
+    _wait_for(lambda: shell_steps(shell) >= 2)
+    os.kill(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, output + errors
+    assert "Press Ctrl-C again" in errors
+    assert shell.json("show", "e")["status"] == "interrupted"
+    assert shell.json("trials", "e")[0]["status"] == "INTERRUPTED"
+    shell.write("go", "")
+    shell("resume", "e", "-q")
+    assert shell.json("trials", "e")[0]["status"] == "COMPLETED"
+
+
+def shell_steps(shell: Shell) -> int:
+    from tunesmith.errors import TunesmithError
+    from tunesmith.stores import open_reader
+
+    try:
+        reader = open_reader(shell.folder / "results/e")
+    except TunesmithError:
+        return 0
+    try:
+        return reader.n_results()
+    finally:
+        reader.close()
+
+
+def _wait_for(condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_stop_from_another_terminal_and_a_second_driver_is_refused(shell: Shell) -> None:
+    shell.write("train.sh", "while tunesmith report loss=1; do sleep 0.05; done\n")
+    command = ("--name", "e", "-p", "a=1", "--metric", "loss", "--mode", "min", "-q", "--", "sh", "train.sh")
+    process = shell.start("run", *command, start_new_session=True)
+    _wait_for(lambda: shell_steps(shell) >= 1)
+    (listed,) = shell.json("ls")["experiments"]
+    assert listed["status"] == "running"
+    shell("run", *command, code=3)
+    assert f"process {process.pid} on host" in shell.errors
+    assert shell.json("stop", "e") == {"name": "e", "status": "interrupted", "is_stopped": True}
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "is not running" in shell("stop", "e", code=4)

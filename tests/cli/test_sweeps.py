@@ -1,0 +1,171 @@
+"""Sweep files in W&B's shape, and YAML that means harm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tunesmith as tune
+from tunesmith.cli.distributions import DISTRIBUTIONS, parameter_domain
+from tunesmith.cli.sweep import load_space, load_sweep, parse_sweep
+from tunesmith.cli.yaml_input import load_yaml, parse_yaml
+from tunesmith.errors import ConfigError, SpaceError
+from tunesmith.space import Space
+
+SWEEP = """
+program: train.py
+method: bayes
+name: ignored
+project: somewhere
+metric: {name: val/loss, goal: minimize}
+run_cap: 20
+parameters:
+  lr: {distribution: log_uniform_values, min: 1e-5, max: 1e-1}
+  batch: {values: [16, 32]}
+  epochs: {value: 5}
+  layers: {min: 1, max: 4}
+  dropout: {min: 0.0, max: 0.5}
+  optimizer:
+    parameters:
+      name: {values: [adam, sgd]}
+      beta: {distribution: uniform, min: 0.8, max: 0.99}
+early_terminate: {type: hyperband, max_iter: 27, s: 2, eta: 3}
+"""
+
+
+def described(tree: Any) -> Any:
+    return Space(dict(tree)).describe()["tree"]
+
+
+def test_a_sweep_becomes_a_space_arguments_and_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    sweep = load_sweep(tmp_path / "sweep.yaml")
+    assert described(sweep.tree) == described(
+        {
+            "lr": tune.loguniform(1e-5, 1e-1),
+            "batch": tune.choice([16, 32]),
+            "epochs": 5,
+            "layers": tune.randint(1, 5),
+            "dropout": tune.uniform(0.0, 0.5),
+            "optimizer": {"name": tune.choice(["adam", "sgd"]), "beta": tune.uniform(0.8, 0.99)},
+        }
+    )
+    arguments = dict(sweep.arguments)
+    scheduler = arguments.pop("scheduler")
+    assert arguments == {"search_alg": "auto", "metric": "val/loss", "mode": "min", "num_samples": 20}
+    assert "27" in repr(vars(scheduler))
+    assert sweep.words == ("/usr/bin/env", "python", "train.py", "${args}")
+    assert "project has no effect" in capsys.readouterr().err
+
+
+def test_a_grid_goes_through_all_values_up_to_the_cap() -> None:
+    grid = {
+        "method": "grid",
+        "program": "t.py",
+        "parameters": {
+            "a": {"values": [1, 2]},
+            "b": {"min": 1, "max": 30},
+            "c": {"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": 0.5},
+        },
+    }
+    sweep = parse_sweep(grid)
+    assert (sweep.arguments["search_alg"], sweep.arguments["num_samples"]) == ("grid", 2 * 30 * 3)
+    assert sweep.tree["c"].options == (0.0, 0.5, 1.0)
+    assert parse_sweep({**grid, "run_cap": 7}).arguments["num_samples"] == 7
+    with pytest.raises(ConfigError, match="a grid cannot go through uniform"):
+        parse_sweep({**grid, "parameters": {"a": {"min": 0.0, "max": 1.0}}})
+
+
+def test_a_command_is_words_with_macros_and_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA", "/data; rm")
+    base = {"method": "random", "program": "t.py", "parameters": {"a": {"value": 1}}}
+    command = ["${interpreter}", "-m", "${program}", "--data=${envvar:DATA}", "${args_no_hyphens}", 5]
+    words = parse_sweep({**base, "command": command}).words
+    assert words == ("python", "-m", "t.py", "--data=/data; rm", "${args_no_hyphens}", "5")
+    for command, expected in ([["${envvar:NO_SUCH}"], "NO_SUCH is not set"], ["python t.py", "Give a list of words"]):
+        with pytest.raises(ConfigError, match=expected):
+            parse_sweep({**base, "command": command})
+
+
+def test_every_distribution_makes_a_domain() -> None:
+    given = {"value": 1, "values": [1, 2], "min": 1, "max": 8, "mu": 0.0, "sigma": 1.0, "q": 2}
+    for name, (needs, _) in DISTRIBUTIONS.items():
+        extra = {"q": 2} if name.startswith("q_") else {}
+        parameter = {"distribution": name, **extra, **{key: given[key] for key in needs}}
+        domain = parameter_domain(parameter, "p", is_grid=False)
+        assert Space({"x": domain}).describe()
+    exact = parameter_domain({"distribution": "q_uniform", "min": 1, "max": 9, "q": 2}, "p", is_grid=False)
+    assert described({"x": exact}) == described({"x": tune.qrandint(1, 9, 2)})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"method": "genetic"}, "method is 'genetic'"),
+        ({"metric": {"name": "loss", "goal": "smaller"}}, "goal"),
+        ({"metric": {"name": "loss", "target": 1}}, "target"),
+        ({"parameters": None}, "parameters is None"),
+        ({"parameters": {"a": {"distribution": "beta", "a": 1}}}, "parameters.a has"),
+        ({"parameters": {"a": {"distribution": "inv_log_uniform", "min": 1, "max": 2}}}, "is not known here"),
+        ({"parameters": {"a": {"values": [1, 2], "probabilities": [0.1, 0.9]}}}, "equally likely"),
+        ({"parameters": {"a": {"min": 1}}}, "Give value, values, or min and max"),
+        ({"parameters": {"a": {"min": "low", "max": 2}}}, "parameters.a"),
+        ({"early_terminate": {"type": "envelope"}}, "Give hyperband"),
+        ({"early_terminate": {"type": "hyperband", "eta": 3}}, "needs min_iter, or max_iter"),
+        ({"run_cap": 0}, "run_cap is 0"),
+        ({"controller": {}}, "controller"),
+        ({"program": None}, "program is missing"),
+    ],
+)
+def test_what_a_sweep_must_not_be(change: dict[str, Any], words: str) -> None:
+    good = {"program": "t.py", "method": "random", "metric": {"name": "loss"}, "parameters": {"a": {"value": 1}}}
+    with pytest.raises((ConfigError, SpaceError)) as found:
+        parse_sweep({**good, **change})
+    assert words in str(found.value)
+
+
+def test_1e_3_is_a_number() -> None:
+    assert parse_yaml("[1e-3, -1E5, 1.5e+3, 1e, e5, 0x10]") == [1e-3, -1e5, 1500.0, "1e", "e5", 16]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: 1\na: 2\n", "'a' is there twice, again in line 2"),
+        ("x: {b: 1, b: 2}", "'b' is there twice"),
+        ("!!python/object/apply:os.system ['touch pwned']", "could not determine a constructor"),
+        ("a: &a [1]\nb: [" + "*a, " * 200 + "]", "more than 100 aliases"),
+        (
+            "a: &a {b: 1}\n"
+            + "\n".join(f"k{i}: &k{i} [{','.join(['*a' if i == 0 else f'*k{i - 1}'] * 9)}]" for i in range(9)),
+            "entries once its aliases",
+        ),
+        ("[" * 3000, "nested too deeply"),
+        ("a: [", "is no YAML"),
+        ("\x00", "is no YAML"),
+        ("x: " + "y" * 1_100_000, "more than 1,048,576 bytes"),
+    ],
+    ids=["twice", "nested-twice", "tag", "aliases", "bomb", "deep", "broken", "nul", "large"],
+)
+def test_yaml_that_means_harm_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as found:
+        load_yaml(path)
+    assert words in str(found.value)
+    assert len(str(found.value)) < 600
+
+
+def test_merge_keys_and_a_few_aliases_work() -> None:
+    assert parse_yaml("base: &b {x: 1, y: 2}\nc: {<<: *b, y: 3}") == {"base": {"x": 1, "y": 2}, "c": {"x": 1, "y": 3}}
+
+
+def test_a_space_is_a_file_or_a_dict_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "space.yaml").write_text("lr: {min: 0.0, max: 1.0}\n")
+    (tmp_path / "own_space.py").write_text("import tunesmith as tune\nspace = {'lr': tune.uniform(0, 1)}\nn = 3\n")
+    assert described(load_space("space.yaml")) == described(load_space("own_space.py:space"))
+    with pytest.raises(ConfigError, match="Give a dict of parameters"):
+        load_space("own_space.py:n")
