@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tunesmith.api.replay import replay
     from tunesmith.api.simulation import simulate
     from tunesmith.api.study import Study
-    from tunesmith.callbacks import CLIReporter, ProgressReporter
+    from tunesmith.callbacks import CLIReporter, JupyterNotebookReporter, ProgressReporter
     from tunesmith.errors import TuneError, TunesmithError
     from tunesmith.hooks import Callback
     from tunesmith.methods import create_scheduler
@@ -92,7 +92,7 @@ _HOMES = {
     **dict.fromkeys(_FUNCTION_NAMES, "tunesmith.trialside.functions"),
     **dict.fromkeys(("load", "maximize", "minimize", "run"), "tunesmith.api"),
     **dict.fromkeys(("ExperimentAnalysis", "recommend"), "tunesmith.analysis"),
-    **dict.fromkeys(("CLIReporter", "ProgressReporter"), "tunesmith.callbacks"),
+    **dict.fromkeys(("CLIReporter", "JupyterNotebookReporter", "ProgressReporter"), "tunesmith.callbacks"),
     **dict.fromkeys(("TuneError", "TunesmithError"), "tunesmith.errors"),
     **dict.fromkeys(("Trainable", "with_parameters"), "tunesmith.trialside.trainable"),
     "Callback": "tunesmith.hooks",
@@ -115,6 +115,7 @@ __all__ = [
     "Checkpoint",
     "ExperimentAnalysis",
     "InvalidConfig",
+    "JupyterNotebookReporter",
     "PlacementGroupFactory",
     "ProgressReporter",
     "Stopper",

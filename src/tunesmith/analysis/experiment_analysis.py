@@ -127,6 +127,11 @@ class ExperimentAnalysis:
             f"<ExperimentAnalysis {self.reader.spec.name}: {status}, {counts or 'no trials'}{best}, in {self.folder}>"
         )
 
+    def _repr_html_(self) -> str:
+        from tunesmith.analysis.html_result import result_html
+
+        return result_html(self)
+
     # ------------------------------------------------------------ the best
 
     @cached_property

@@ -15,7 +15,7 @@ def text(words: object) -> str:
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table; headings and cells are foreign text."""
-    head = "".join(f'<th style="text-align:left">{text(heading)}</th>' for heading in headings)
+    head = "".join(f'<th style="text-align:left;padding:2px 10px 2px 0">{text(heading)}</th>' for heading in headings)
     lines = (f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
@@ -26,4 +26,4 @@ def lines(words: Iterable[str]) -> str:
 
 
 def _cell(words: object) -> str:
-    return f'<td style="text-align:left">{text(words)}</td>'
+    return f'<td style="text-align:left;padding:2px 10px 2px 0">{text(words)}</td>'

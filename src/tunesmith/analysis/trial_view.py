@@ -213,6 +213,11 @@ class TrialView:
     def __repr__(self) -> str:
         return self.name
 
+    def _repr_html_(self) -> str:
+        from tunesmith.analysis.html_result import trial_html
+
+        return trial_html(self)
+
 
 _ORDER = (
     "time_this_iter_s", "done", "training_iteration", "trial_id", "experiment_id", "date", "timestamp", "time_total_s",

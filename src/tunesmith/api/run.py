@@ -16,7 +16,7 @@ from tunesmith.api.changes import parse_on_change
 from tunesmith.api.driver import drive
 from tunesmith.api.plan import make_executor, make_plan
 from tunesmith.api.resume import parse_resume
-from tunesmith.callbacks import CLIReporter, ProgressReporter
+from tunesmith.callbacks import ProgressReporter, default_reporter
 from tunesmith.errors import ConfigError, TuneError, TunesmithError
 from tunesmith.protocols import Executor, Scheduler, Searcher
 from tunesmith.resources import PlacementGroupFactory
@@ -161,7 +161,7 @@ def run(
         nan_policy=nan_policy,
         seed=seed,
     )
-    reporter = progress_reporter or CLIReporter()
+    reporter = progress_reporter or default_reporter()
     analysis = drive(
         plan,
         root=results_folder(storage_path or local_dir),
