@@ -116,8 +116,8 @@ def test_styles_become_rules_and_the_default_colour_is_the_pages_own() -> None:
     assert html_line(styled_line("plain", "default")) == "plain"
     mixed = styled_line("ab", "dim")
     mixed.append("c", "red")
-    assert html_line(mixed) == '<span style="opacity:0.6">ab</span><span style="color:#d9534f;opacity:0.6">c</span>'
-    assert html_line(styled_line("dim", "dim")) == '<span style="opacity:0.6">dim</span>'
+    assert html_line(mixed) == '<span style="opacity:0.75">ab</span><span style="color:#d9534f;opacity:0.75">c</span>'
+    assert html_line(styled_line("dim", "dim")) == '<span style="opacity:0.75">dim</span>'
 
 
 def test_reporter_is_chosen_by_the_place(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:

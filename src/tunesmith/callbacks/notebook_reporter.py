@@ -126,7 +126,7 @@ def _span(text: str, style: Style) -> str:
     if style.bold:
         rules.append("font-weight:bold")
     if style.dim:
-        rules.append("opacity:0.6")
+        rules.append("opacity:0.75")
     return f'<span style="{";".join(rules)}">{escaped}</span>' if rules else escaped
 
 
