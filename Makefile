@@ -15,6 +15,7 @@ help:
 	@echo "make check   format, lint, types, layers, tests: what CI checks and more"
 	@echo "make kill9, two-drivers, powerloss, simulate, resume, soak, search-fuzz    long campaigns, see campaigns/"
 	@echo "make bench   the overhead table, beside Ray Tune and Optuna (makes venvs of their own)"
+	@echo "make cli-doc  the screens of docs/cli.md (needs tmux)"
 	@echo "make plots-doc  the figures of docs/plots.md (needs a Chrome or Chromium)"
 	@echo "make search  how good the configs are that the searchers find, beside Optuna (a venv of its own; half an hour of CPU)"
 
@@ -106,6 +107,10 @@ soak: $(VENV)/.test
 .PHONY: plots-doc
 plots-doc: $(VENV)/.test
 	$(BIN)/python docs/make_plots.py
+
+.PHONY: cli-doc
+cli-doc: $(VENV)/.test
+	$(BIN)/python docs/make_cli_screens.py
 
 .PHONY: data
 data:

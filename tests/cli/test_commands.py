@@ -267,8 +267,7 @@ def test_every_command_knows_json(capsys, command: str) -> None:
         ["report", "--steps", "1", "loss=1"],
     ],
 )
-def test_wrong_usage_is_status_2_with_a_word_on_what_is_wrong(here, capsys, monkeypatch, arguments) -> None:
-    monkeypatch.setattr(sys, "argv", ["tunesmith", *arguments])
+def test_wrong_usage_is_status_2_with_a_word_on_what_is_wrong(here, capsys, arguments) -> None:
     assert len(called(capsys, *arguments, code=2)) > 20
     assert sorted(path.name for path in (here.folder / "results").iterdir()) == ["first", "foreign", "second"]
 
@@ -304,6 +303,7 @@ def test_a_python_function_is_run_by_file_and_resumed_with_more(shell: Shell, tm
     assert (found["n_trials"], found["best"]["value"], found["trainable"]) == (2, 2, "train")
     found = shell.json("resume", "e", "-n", "2")
     assert (found["status"], found["n_trials"]) == ("finished", 4)
+    assert shell.json("resume", "e")["n_wanted"] == 4  # what a resume asked for holds from then on
 
 
 def test_a_sweep_file_is_run(tmp_path: Path) -> None:

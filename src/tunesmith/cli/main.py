@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tunesmith.errors import LeaseError, TuneError, TunesmithError
 
     try:
-        code = cli.main(given, prog_name="tunesmith", standalone_mode=False)
+        code = cli.main(given, prog_name="tunesmith", standalone_mode=False, obj=given)
         sys.stdout.flush()
         return code if isinstance(code, int) else exit_codes.OK
     except click.ClickException as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
 from tunesmith.cli.output import warn
 from tunesmith.cli.places import experiment_argument, find_experiment, json_option, storage_option
@@ -77,6 +78,7 @@ def _resumed(folder: Path, target: str | None, changes: dict[str, Any]) -> Any:
         except OSError as error:
             raise click.UsageError(f"It was run in {request.cwd}, which is not there: {error.strerror}.") from None
         warn(f"tunesmith: in {request.cwd}")
+    word = changes.pop("resume")
     takeover, verbose = changes.pop("takeover"), changes.pop("verbose")
-    changes["name"] = folder.name
-    return run_request(request, storage=str(folder.parent), takeover=takeover, verbose=verbose, **changes)
+    request = replace(request, options={**request.options, **changes, "name": folder.name})
+    return run_request(request, storage=str(folder.parent), takeover=takeover, verbose=verbose, resume=word)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -101,9 +102,8 @@ def split_target(target: str | None, words: tuple[str, ...], ctx: click.Context)
 
     Raises: click.UsageError.
     """
-    import sys
-
-    n_after = len(sys.argv) - 1 - sys.argv.index("--") if "--" in sys.argv else 0
+    given: list[str] = ctx.obj  # click does not say where the -- stood
+    n_after = len(given) - 1 - given.index("--") if "--" in given else 0
     all_words = ((target,) if target is not None else ()) + words
     before, command_words = all_words[: len(all_words) - n_after], all_words[len(all_words) - n_after :]
     if len(before) > 1:
@@ -138,6 +138,8 @@ def conclude(result: Any, *, as_json: bool, quiet: bool) -> int:
             + ("" if best is None else f", {best['metric']} {best['value']:.6g}")
         )
     if found["status"] == "interrupted":
+        if not as_json:
+            say(f"go on       tunesmith resume {shlex.quote(found['name'])}")
         return exit_codes.INTERRUPTED
     states = result.reader.counts()
     is_refused = bool(states) and set(states) == {TrialStatus.INVALID}

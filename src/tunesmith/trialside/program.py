@@ -251,6 +251,8 @@ def _failure_words(argv: Sequence[str], code: int, output: str) -> str:
     last = f"{os.path.basename(argv[0])} ended with {how}"  # noqa: PTH119
     if not lines:
         return f"{last}; it printed nothing"
+    if len(lines) == 1:
+        return f"{last}: {lines[0][:200]}"
     return "\n".join(["The end of its output:", *lines[-_TAIL_LINES:], f"{last}: {lines[-1][:200]}"])
 
 

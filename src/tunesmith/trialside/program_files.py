@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +26,9 @@ START_STEP_VARIABLE = "TUNESMITH_START_STEP"
 _STEP, _CHECKPOINT = "step", "checkpoint"
 _STEP_FILE = "last_step"
 _MAX_LINE_BYTES = 1 << 20
+#: What C's printf makes of a number that JSON lacks: -nan, inf.
+_BARE_NUMBER = re.compile(r'"(?:\\.|[^"\\])*"|([+-]?)\b(nan|inf(?:inity)?)\b', re.I)
+_NUMBER_WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class ProgramFiles:
@@ -93,7 +98,10 @@ class LineFollower:
 
         Raises: ReportError for a line of more than a megabyte; OSError.
         """
-        if self._path.stat().st_size <= self._offset:
+        size = self._path.stat().st_size
+        if size < self._offset:  # written anew instead of added to
+            self._offset = 0
+        if size == self._offset:
             return []
         with self._path.open("rb") as file:
             file.seek(self._offset)
@@ -114,13 +122,24 @@ def parse_line(line: str) -> tuple[dict[str, Any], int | None, str | None]:
     Raises: MetricError if it is no JSON object. What its values must be, `report` says.
     """
     try:
-        found = json.loads(line)
+        found = json.loads(_BARE_NUMBER.sub(_json_number, line))
     except (ValueError, RecursionError) as error:
         raise MetricError(f"It is not JSON: {error}. It begins with {line[:60]!r}.") from None
     if not isinstance(found, dict):
         raise MetricError(f'It is no JSON object. It begins with {line[:60]!r}; expected {{"loss": 0.3}}.')
     step, checkpoint = found.pop(_STEP, None), found.pop(_CHECKPOINT, None)
-    return found, step, checkpoint
+    return (
+        {name: _NUMBER_WORDS.get(value, value) if type(value) is str else value for name, value in found.items()},
+        step,
+        checkpoint,
+    )
+
+
+def _json_number(match: re.Match[str]) -> str:
+    sign, word = match.group(1), (match.group(2) or "").lower()
+    if not word:
+        return match.group()  # a text, whatever stands in it
+    return "NaN" if word == "nan" else f"{sign if sign == '-' else ''}Infinity"
 
 
 def last_metrics(output: str, metrics: tuple[str, ...]) -> Mapping[str, float] | None:
