@@ -86,6 +86,8 @@ def test_a_program_that_imports_nothing_is_tuned_and_poor_trials_are_stopped_ear
     assert [trial["status"] for trial in trials] == ["COMPLETED", *["STOPPED"] * 3]
     assert trials[0]["step"] == 9
     assert all(trial["step"] < 9 for trial in trials[1:])
+    seconds = [trial["time_total_s"] for trial in trials]
+    assert seconds[0] > max(seconds[1:]) > 0.005  # counted from the start of the attempt, whoever reports
     log = (shell.folder / "results/e/logs/00001.log").read_text()
     assert "told to stop after" in log
     assert shell.json("best", "e")["config"] == {"k": 0}
@@ -274,7 +276,7 @@ def _wait_for(condition) -> None:
         time.sleep(0.05)
 
 
-def test_stop_from_another_terminal_and_a_second_driver_is_refused(shell: Shell) -> None:
+def test_a_second_driver_is_refused_or_takes_over_and_is_stopped_from_another_terminal(shell: Shell) -> None:
     shell.write("train.sh", "while tunesmith report loss=1; do sleep 0.05; done\n")
     command = ("--name", "e", "-p", "a=1", "--metric", "loss", "--mode", "min", "-q", "--", "sh", "train.sh")
     process = shell.start("run", *command, start_new_session=True)
@@ -283,7 +285,12 @@ def test_stop_from_another_terminal_and_a_second_driver_is_refused(shell: Shell)
     assert listed["status"] == "running"
     shell("run", *command, code=3)
     assert f"process {process.pid} on host" in shell.errors
-    assert shell.json("stop", "e") == {"name": "e", "status": "interrupted", "is_stopped": True}
+    successor = shell.start("run", "--takeover", *command, start_new_session=True)
     process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 3  # fenced off
+    n_before = shell_steps(shell)
+    _wait_for(lambda: shell_steps(shell) > n_before)
+    assert shell.json("stop", "e") == {"name": "e", "status": "interrupted", "is_stopped": True}
+    successor.communicate(timeout=60)
+    assert successor.returncode == 130
     assert "is not running" in shell("stop", "e", code=4)

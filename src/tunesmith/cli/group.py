@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from typing import Any
 
 import click
 
@@ -37,7 +39,19 @@ Exit status: 0 good, 1 trials failed, 2 wrong usage, 3 run by another process, 4
 """
 
 
+class OutputClosed(Exception):  # noqa: N818 (it is no fault)
+    """Whoever read the output went away. Said in a class of ours, as click makes a failure of a broken pipe."""
+
+
 class _LazyGroup(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            found = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise OutputClosed from error
+        return found
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 

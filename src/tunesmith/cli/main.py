@@ -18,24 +18,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return report(given[1:])
     import click
 
-    from tunesmith.cli.group import cli
+    from tunesmith.cli.group import OutputClosed, cli
     from tunesmith.errors import LeaseError, TuneError, TunesmithError
 
     try:
         code = cli.main(given, prog_name="tunesmith", standalone_mode=False, obj=given)
-        sys.stdout.flush()
         return code if isinstance(code, int) else exit_codes.OK
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return exit_codes.INTERRUPTED
-    except BrokenPipeError:
-        return _unread()
-    except SystemExit as end:  # what click makes of a broken pipe
-        if not isinstance(end.__context__, BrokenPipeError):
-            raise
-        return _unread()
+    except OutputClosed:  # `tunesmith trials | head`: what is still to be flushed goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return exit_codes.OK
     except LeaseError as error:
         return _said(error, exit_codes.OWNED)
     except TuneError as error:
@@ -44,12 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, ImportError) and "pip install" not in str(error):
             raise
         return _said(error, exit_codes.USAGE)
-
-
-def _unread() -> int:
-    """`tunesmith trials | head`: nobody reads on, which is no fault. What is still to be flushed goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return exit_codes.OK
 
 
 def _said(error: BaseException, code: int) -> int:

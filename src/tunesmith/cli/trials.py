@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tunesmith.stores import Reader
     from tunesmith.trial import Trial
 
+_MAX_SINGLE_READS = 200  #: beyond it reading all trials at once costs less
+
 
 @click.command("trials", short_help="The trials, filtered and sorted.")
 @experiment_argument
@@ -62,13 +64,16 @@ def _selected(reader: Reader, where: str | None, sort: tuple[str, ...], limit: i
     """The trials, and how many there are without the limit."""
     from tunesmith.cli.filters import Names, Sql, names_in, parse_sort, parse_where
 
-    names = names_in(reader) if where is not None or sort else Names(frozenset(), frozenset())
+    is_plain = where is None and not sort  # then nothing is named, and no trial needs to be read but those shown
+    names = Names(frozenset(), frozenset()) if is_plain else names_in(reader)
     condition = Sql("1") if where is None else parse_where(where, names)
     order = parse_sort(sort, names)
     rows = reader.query(
         f"SELECT trial FROM trials WHERE {condition.text} ORDER BY {order.text}", condition.values + order.values
     )
     chosen = [int(index) for (index,) in rows[:limit]]
+    if len(chosen) <= _MAX_SINGLE_READS:
+        return [reader.trial(index) for index in chosen], len(rows)
     by_index = {trial.index: trial for trial in reader.trials()}
     return [by_index[index] for index in chosen if index in by_index], len(rows)
 

@@ -19,6 +19,8 @@ SOCKET_VARIABLE = "TUNESMITH_SOCKET"
 TOKEN_VARIABLE = "TUNESMITH_TOKEN"
 TRIAL_VARIABLE = "TUNESMITH_TRIAL"
 ATTEMPT_VARIABLE = "TUNESMITH_ATTEMPT"
+#: When the attempt started, by the clock that all processes of the machine share.
+STARTED_VARIABLE = "TUNESMITH_STARTED_AT"
 
 _lock = threading.Lock()
 #: The session of this process and of its forked children; None outside a trial.
@@ -74,7 +76,12 @@ def attach_from_environment() -> Session | None:
                 int(os.environ[ATTEMPT_VARIABLE]),
                 os.environ[TOKEN_VARIABLE],
             )
-            _process_session = Session(TrialFacts.from_welcome(channel.welcome), channel)
+            started_at = os.environ.get(STARTED_VARIABLE)
+            _process_session = Session(
+                TrialFacts.from_welcome(channel.welcome),
+                channel,
+                started_at=None if started_at is None else float(started_at),
+            )
         return _process_session
 
 

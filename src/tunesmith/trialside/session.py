@@ -133,13 +133,16 @@ class _Report:
 class Session:
     """One process's part in an attempt. Reports may come from any thread, and from forked children of the process."""
 
-    def __init__(self, facts: TrialFacts, channel: Channel, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, facts: TrialFacts, channel: Channel, *, clock: Clock | None = None, started_at: float | None = None
+    ) -> None:
+        """Args: started_at: when the attempt started, by the clock; None: now."""
         self.facts = facts
         self.channel = channel
         #: How the function ended, in the words of the `ended` frame; None while it runs. For what runs at exit.
         self.outcome: str | None = None
         self._clock = clock or SystemClock()
-        self._started_at = self._clock.now()
+        self._started_at = self._clock.now() if started_at is None else started_at
         self._lock = threading.RLock()  #: guards all that follows, and the channel
         self._is_reporting = False
         #: The last report that was sent and not refused; None before the first of this process.

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
+from tunesmith.clock import SystemClock
 from tunesmith.executors.processes.isolation import (
     THREAD_COUNT_VARIABLES,
     adopt_orphans,
@@ -25,6 +26,7 @@ from tunesmith.trialside.channel import Answer, DriverLost, Outcome, SocketChann
 from tunesmith.trialside.current import (
     ATTEMPT_VARIABLE,
     SOCKET_VARIABLE,
+    STARTED_VARIABLE,
     TOKEN_VARIABLE,
     TRIAL_VARIABLE,
     set_session,
@@ -176,6 +178,7 @@ def _set_environment(facts: dict[str, Any]) -> None:
     os.environ.update(facts.get("environment", {}))
     os.environ[TRIAL_VARIABLE] = str(facts["trial_index"])
     os.environ[ATTEMPT_VARIABLE] = str(facts["attempt"])
+    os.environ[STARTED_VARIABLE] = repr(SystemClock().now())
     os.environ.pop("TUNESMITH_TEMPLATE", None)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(facts["gpus"])
     threads = str(_n_threads(facts))
