@@ -11,6 +11,7 @@ from tunesmith.cli.filters import Names, Sql, names_in, parse_sort, parse_where
 from tunesmith.errors import ConfigError, StoreError
 from tunesmith.stores import Reader, open_reader
 
+ODD_NAME = "w'x\"\\ü."
 LOSSES = [0.5, 0.1, math.nan, math.inf, 0.3, -math.inf]
 
 
@@ -20,7 +21,7 @@ def _train(config):
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    space = {"i": tune.grid_search(list(range(6))), "opt": {"name": "adam", "lr": 0.5}, "lr": 1, "w'x": "it's"}
+    space = {"i": tune.grid_search(list(range(6))), "opt": {"name": "adam", "lr": 0.5}, "lr": 1, ODD_NAME: "it's"}
     result = tune.run(
         _train,
         config=space,
@@ -58,7 +59,7 @@ def selected(reader: Reader, where: str, *sort: str) -> list[int]:
         ("metrics['val/acc'] >= 0.4", [4, 5]),
         ("val/acc >= 0.4", [4, 5]),
         ("metrics.lr == 7 and config.lr == 1 and i == 0", [0]),
-        ('config["w\'x"] == "it\'s" and i == 0', [0]),
+        (f'config[{ODD_NAME!r}] == "it\'s" and i == 0', [0]),
         ("status < 5", []),
         ("i > -1 and i == +2 or i == -1", [2]),
         ("best_value < 1e300 and step == 1", [0, 1, 4]),

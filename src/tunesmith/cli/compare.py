@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from tunesmith.cli.output import number, print_json, say, table, warn
-from tunesmith.cli.places import find_experiment, json_option, storage_option
+from tunesmith.cli.places import complete_names, find_experiment, json_option, storage_option
 
 _HEADINGS = ("name", "best", "metric", "trials", "results", "trial time", "status")
 
 
 @click.command("compare", short_help="Several experiments side by side.")
-@click.argument("experiments", nargs=-1, required=True)
+@click.argument("experiments", nargs=-1, required=True, shell_complete=complete_names)
 @storage_option
 @json_option
 def command(experiments: tuple[str, ...], storage: str | None, as_json: bool) -> None:

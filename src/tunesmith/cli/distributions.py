@@ -107,7 +107,8 @@ def _grid_values(parameter: Mapping[str, Any], name: str, where: str) -> list[An
     if name not in ("int_uniform", "q_uniform"):
         raise ConfigError(f"{where}: a grid cannot go through {name}. Give values, int_uniform or q_uniform.")
     low, high, q = parameter["min"], parameter["max"], parameter.get("q", 1) if name == "q_uniform" else 1
-    if not all(isinstance(number, int | float) for number in (low, high, q)) or q <= 0 or high < low:
+    is_finite = all(isinstance(number, int | float) and math.isfinite(number) for number in (low, high, q))
+    if not is_finite or q <= 0 or high < low:
         raise ConfigError(f"{where}: min {low!r}, max {high!r}, q {q!r} make no grid.")
     n_values = math.floor((high - low) / q + 1e-9) + 1
     if n_values > _MAX_GRID_VALUES:

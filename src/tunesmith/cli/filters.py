@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import ast
 import difflib
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tunesmith.cli.expressions import parse_expression
 from tunesmith.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -107,10 +109,10 @@ def _parsed(text: str, option: str) -> ast.expr:
     if len(text) > _MAX_CHARS:
         raise ConfigError(f"{option}: the expression has more than {_MAX_CHARS:,} characters.")
     try:
-        node = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        why = getattr(error, "msg", None) or error
-        raise ConfigError(f"{option} {text!r} cannot be read: {why}. Such as: loss < 0.3 and opt == 'adam'") from None
+        node = parse_expression(text)
+    except ValueError as error:
+        words = f"{option} {text!r:.200} cannot be read: {error}. Such as: loss < 0.3 and opt == 'adam'"
+        raise ConfigError(words) from None
     if sum(1 for _ in ast.walk(node)) > _MAX_NODES or _depth(node) > _MAX_DEPTH:
         raise ConfigError(f"{option}: the expression has too many parts.")
     return node
@@ -210,13 +212,13 @@ def _named(name: tuple[str | None, str], names: Names, text: str) -> Sql:
 
 
 def _in_config(name: str) -> Sql:
-    path = "$" + "".join(f"[{key}]" if key.isdecimal() else f'."{key}"' for key in name.split("/"))
+    path = "$" + "".join(f"[{key}]" if key.isdecimal() else f".{json.dumps(key)}" for key in name.split("/"))
     return Sql("config ->> ?", (path,))
 
 
 def _in_metrics(name: str) -> Sql:
     """A metric; the infinities are stored as words, NaN compares with nothing."""
-    path = f'$."{name}"'
+    path = f"$.{json.dumps(name)}"
     sql = "CASE metrics ->> ? WHEN 'Infinity' THEN 9e999 WHEN '-Infinity' THEN -9e999 WHEN 'NaN' THEN NULL "
     return Sql(f"{sql}ELSE metrics ->> ? END", (path, path))
 

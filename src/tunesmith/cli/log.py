@@ -13,7 +13,7 @@ import click
 
 from tunesmith.cli import exit_codes
 from tunesmith.cli.output import print_json, say, warn
-from tunesmith.cli.places import json_option, open_experiment, storage_option
+from tunesmith.cli.places import complete_names, json_option, open_experiment, storage_option
 
 if TYPE_CHECKING:
     from tunesmith.stores import Reader
@@ -23,7 +23,7 @@ _POLL_S = 0.3
 
 
 @click.command("log", short_help="What a trial printed.")
-@click.argument("arguments", nargs=-1, metavar="[EXPERIMENT] TRIAL")
+@click.argument("arguments", nargs=-1, metavar="[EXPERIMENT] TRIAL", shell_complete=complete_names)
 @click.option("-n", "--tail", type=click.IntRange(0), help="Only the last so many lines.")
 @click.option("-f", "--follow", is_flag=True, help="Go on as the trial prints, until it is over.")
 @click.option("--raw", is_flag=True, help="Print control characters as they are, colours among them.")

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from tunesmith.cli.expressions import parse_expression
 from tunesmith.errors import ConfigError, SpaceError
 
 _MAX_CHARS = 20_000
@@ -51,11 +52,10 @@ def parse_domain(expression: str, *, name: str) -> Any:
     head = expression.partition("(")[0].strip()
     is_call = "(" in expression and head.isidentifier()
     try:
-        node = ast.parse(expression, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        node = parse_expression(expression)
+    except ValueError as error:
         if is_call or head in DOMAINS:
-            why = getattr(error, "msg", None) or error
-            raise ConfigError(f"--param {name}: {expression!r} cannot be read: {why}.{_hint()}") from None
+            raise ConfigError(f"--param {name}: {expression!r:.200} cannot be read: {error}.{_hint()}") from None
         return expression
     if isinstance(node, ast.Call) or is_call:
         return _value(node, name=name, depth=0, words_allowed=False)

@@ -69,7 +69,7 @@ def _did_you_mean(name: str, root: Path) -> str:
     return f". Did you mean {' or '.join(close)}?" if close else ", nor is it a path to one. See `tunesmith ls`"
 
 
-def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """The names in the results folder that begin so."""
     names = [path.name for path in experiment_folders(results_root(ctx.params.get("storage")))]
     return [name for name in names if name.startswith(incomplete)]
@@ -89,4 +89,4 @@ def json_option(command: _F) -> _F:
 
 def experiment_argument(command: _F) -> _F:
     """The experiment, the newest one where it is left out."""
-    return click.argument("experiment", required=False, shell_complete=_complete)(command)
+    return click.argument("experiment", required=False, shell_complete=complete_names)(command)

@@ -82,6 +82,8 @@ def _parts(request: Request) -> _Parts:
     tree = _tree(options, {} if sweep is None else sweep.tree)
     arguments = _arguments(options, {} if sweep is None else sweep.arguments)
     metrics = [arguments["metric"]] if isinstance(arguments.get("metric"), str) else arguments.get("metric", [])
+    if (request.words or sweep is not None) and options.get("executor") == "inline":
+        raise ConfigError("A program is run by worker processes. Leave out --executor inline.")
     if request.words:
         trainable = program_trainable(request.words, tree, has_braces=True, metrics=metrics)
     elif sweep is not None:
