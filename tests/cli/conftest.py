@@ -57,7 +57,7 @@ def make_shell(folder: Path) -> Shell:
     (folder / "bin").mkdir()
     shell = Shell(folder)
     shell.write("bin/tunesmith", f'#!/bin/sh\nexec "{sys.executable}" -m tunesmith "$@"\n', mode=0o755)
-    (folder / "bin" / "python").symlink_to(sys.executable)
+    shell.write("bin/python", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', mode=0o755)
     return shell
 
 

@@ -93,6 +93,25 @@ def test_a_program_that_imports_nothing_is_tuned_and_poor_trials_are_stopped_ear
     assert shell.json("best", "e")["config"] == {"k": 0}
 
 
+def test_a_python_script_reports_by_the_function_and_ends_in_one_line(shell: Shell) -> None:
+    shell.write(
+        "train.py",
+        """import sys, tunesmith
+k = float(sys.argv[1])
+for step in range(1, 4):
+    tunesmith.report(loss=k)
+print('{"loss": 100}')
+""",
+    )
+    shell("run", "--name", "e", *_ASHA, "--", "python", "train.py", "{k}")
+    trials = shell.json("trials", "e")
+    assert [(trial["status"], trial["step"]) for trial in trials] == [("COMPLETED", 3), *[("STOPPED", 1)] * 3]
+    assert trials[0]["metrics"] == {"loss": 0.0}
+    log = Path(trials[1]["log"]).read_text()
+    assert log.startswith("The trial ends here: rank 2 of 2 at rung 1") and "Traceback" not in log
+    assert "The JSON line at the end of the output is not stored" in Path(trials[0]["log"]).read_text()
+
+
 def test_a_program_that_ignores_its_stop_is_terminated_with_its_children(shell: Shell) -> None:
     shell.write(
         "deaf.sh",

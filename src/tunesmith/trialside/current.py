@@ -7,13 +7,15 @@ its environment.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import TracebackType
 
 from tunesmith.trialside.channel import SocketChannel
-from tunesmith.trialside.session import Session, TrialFacts
+from tunesmith.trialside.session import Session, TrialFacts, TrialStopped
 
 SOCKET_VARIABLE = "TUNESMITH_SOCKET"
 TOKEN_VARIABLE = "TUNESMITH_TOKEN"
@@ -82,7 +84,21 @@ def attach_from_environment() -> Session | None:
                 channel,
                 started_at=None if started_at is None else float(started_at),
             )
+            _say_stops_shortly()
         return _process_session
+
+
+def _say_stops_shortly() -> None:
+    """Where a script does not catch its stop, its end is one line instead of a traceback: it is no error."""
+    before = sys.excepthook
+
+    def say(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if issubclass(kind, TrialStopped):
+            print(f"The trial ends here: {error}", file=sys.stderr)
+        else:
+            before(kind, error, traceback)
+
+    sys.excepthook = say
 
 
 def session_environment(path: str | os.PathLike[str], trial: int, attempt: int, token: str) -> Mapping[str, str]:
