@@ -54,21 +54,18 @@ def command(
     chosen = kind or _FORMATS.get(Path(output or "").suffix.lower(), "csv")
     if chosen == "parquet":
         _check_parquet(output)
-    reader = open_experiment(experiment, storage)
-    try:
-        rows = list(trial_rows(reader)) if what == "trials" else list(result_rows(reader))
-    finally:
-        reader.close()
-    columns = _columns(rows)
     if output is not None and Path(output).exists() and not force:
         raise click.UsageError(f"{output} is there already. Give --force to overwrite it.")
-    if chosen == "parquet":
-        _write_parquet(Path(str(output)), rows, columns)
-    else:
-        with _opened(output) as file:
-            (_write_csv if chosen == "csv" else _write_jsonl)(file, rows, columns)
+    make = trial_rows if what == "trials" else result_rows
+    reader = open_experiment(experiment, storage)
+    try:
+        # Twice through the rows rather than all of them in memory: there may be millions.
+        columns = list(dict.fromkeys(name for row in make(reader) for name in row))
+        n_rows = _write(chosen, output, make(reader), columns)
+    finally:
+        reader.close()
     if output is not None:
-        _say_done(output, rows, columns, as_json=as_json)
+        _say_done(output, n_rows, columns, as_json=as_json)
 
 
 def trial_rows(reader: Reader) -> Iterator[dict[str, Any]]:
@@ -115,9 +112,22 @@ def guarded(value: Any) -> Any:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """All columns, facts first, then by their first row."""
-    return list(dict.fromkeys(name for row in rows for name in row))
+def _write(kind: str, output: str | None, rows: Iterator[dict[str, Any]], columns: Sequence[str]) -> int:
+    """Write the rows, and return how many there were."""
+    if kind == "parquet":
+        return _write_parquet(Path(str(output)), list(rows), columns)
+    n_rows = 0
+    with _opened(output) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if kind == "csv":
+            writer.writerow([guarded(column) for column in columns])
+        for row in rows:
+            n_rows += 1
+            if kind == "csv":
+                writer.writerow([guarded(row.get(column)) for column in columns])
+            else:
+                file.write(json.dumps(plain(row), ensure_ascii=False) + "\n")
+    return n_rows
 
 
 @contextmanager
@@ -137,16 +147,6 @@ def _opened(output: str | None) -> Iterator[IO[str]]:
         draft.unlink(missing_ok=True)
 
 
-def _write_csv(file: IO[str], rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([guarded(column) for column in columns])
-    writer.writerows([guarded(row.get(column)) for column in columns] for row in rows)
-
-
-def _write_jsonl(file: IO[str], rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    file.writelines(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in rows)
-
-
 def _check_parquet(output: str | None) -> None:
     if output is None:
         raise click.UsageError("Parquet goes to a file: give -o results.parquet.")
@@ -158,7 +158,7 @@ def _check_parquet(output: str | None) -> None:
         ) from error
 
 
-def _write_parquet(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+def _write_parquet(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> int:
     """A column of one kind keeps it; where kinds differ, all its values are texts."""
     import pyarrow
     import pyarrow.parquet
@@ -180,10 +180,11 @@ def _write_parquet(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence
         raise click.UsageError(f"{path} cannot be written: {error}.") from None
     finally:
         draft.unlink(missing_ok=True)
+    return len(rows)
 
 
-def _say_done(output: str, rows: Sequence[Any], columns: Sequence[str], *, as_json: bool) -> None:
+def _say_done(output: str, n_rows: int, columns: Sequence[str], *, as_json: bool) -> None:
     if as_json:
-        print_json({"path": Path(output).absolute(), "n_rows": len(rows), "columns": list(columns)})
+        print_json({"path": Path(output).absolute(), "n_rows": n_rows, "columns": list(columns)})
     else:
-        warn(f"{output}: {len(rows)} rows, {len(columns)} columns")
+        warn(f"{output}: {n_rows} rows, {len(columns)} columns")
