@@ -236,13 +236,12 @@ def test_the_shell_completes_commands_and_names_of_experiments(shell: Shell) -> 
 
 
 @pytest.mark.parametrize("command", list(COMMANDS))
-def test_help_of_every_command_has_examples(capsys, command: str) -> None:
-    assert "xamples:" in called(capsys, command, "--help")
-
-
-@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"completion"}))
-def test_every_command_knows_json(capsys, command: str) -> None:
-    assert "--json" in called(capsys, command, "--help")
+def test_help_of_every_command_has_examples_and_fits_80_columns(capsys, monkeypatch, command: str) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = called(capsys, command, "--help").splitlines()
+    assert any("xamples:" in line for line in lines)
+    assert [line for line in lines if len(line) > 80] == []
+    assert any("--json" in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -28,14 +28,16 @@ COMMANDS = {
 
 _EPILOG = """\b
 Examples:
-  tunesmith run --param 'lr=loguniform(1e-5,1e-1)' --metric loss --mode min -n 20 -- python train.py --lr {lr}
+  tunesmith run -p 'lr=loguniform(1e-5,1e-1)' --metric loss --mode min \\
+      -n 20 -- python train.py --lr {lr}
   tunesmith run sweep.yaml
   tunesmith ls
   tunesmith best my_experiment --json
 
 \b
-Experiments lie in ~/tunesmith_results, or where TUNESMITH_RESULTS or --storage say.
-Exit status: 0 good, 1 trials failed, 2 wrong usage, 3 run by another process, 4 nothing there, 130 interrupted.
+Experiments lie in ~/tunesmith_results, or as TUNESMITH_RESULTS or --storage say.
+Exit status: 0 good, 1 trials failed, 2 wrong usage, 3 run by another process,
+4 nothing there, 130 interrupted.
 """
 
 

@@ -28,7 +28,7 @@ _WITHOUT_METRIC = ("pareto_front", "timeline", "rung_survival")
 
 @click.command("plot", short_help="A figure, as a page or an image.")
 @experiment_argument
-@click.option("-k", "--kind", type=click.Choice(KINDS), default="best_so_far", show_default=True)
+@click.option("-k", "--kind", type=click.Choice(KINDS), metavar="KIND", default=KINDS[0], show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="An .html, .png, .svg or .pdf.  [default: KIND.html]")
 @click.option("--metric", help="Another metric than the experiment's.")
 @click.option("--with", "others", multiple=True, metavar="EXPERIMENT", help="Of a comparison: the others.")
@@ -43,7 +43,10 @@ def command(
     storage: str | None,
     as_json: bool,
 ) -> None:
-    """Draw a figure of an experiment, also of one that runs. Needs the extra `plots`; docs/plots.md shows all kinds.
+    """Draw a figure of an experiment, also of one that runs. Needs the extra `plots`.
+
+    Kinds are best_so_far, learning_curves, parallel_coordinates, slices, contour, importance, pareto_front, timeline,
+    rung_survival and comparison; docs/plots.md shows them all.
 
     \b
     Examples:

@@ -22,13 +22,13 @@ Usage: tunesmith report [--step N] [--checkpoint DIR] [--json] NAME=NUMBER ...
   Report metrics of the trial that this runs in. Returns when they are stored.
 
 Options:
-  --step N          The step, 1 or more and growing; counted where it is left out.
+  --step N          The step, 1 or more and growing; else it is counted.
   --checkpoint DIR  The folder that was saved for this step; it is copied.
-  --json            Print the answer as JSON: {"should_stop": false, "verdict": "continue", "reason": null}.
+  --json            Print the answer: should_stop, verdict and reason.
   --help            Show this message.
 
-Exit status: 0 go on; 10 stored, and the trial is to end now; 2 refused, with the reason;
-75 the driver is gone; 4 not inside a trial (nothing was stored).
+Exit status: 0 go on; 10 stored, and the trial is to end now; 2 refused, with the
+reason; 75 the driver is gone; 4 not inside a trial (nothing was stored).
 
 Examples:
   tunesmith report loss=0.3 accuracy=0.9

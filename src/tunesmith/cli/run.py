@@ -30,11 +30,14 @@ def seconds(ctx: click.Context, option: click.Parameter, text: str | None) -> fl
 
 _EPILOG = """\b
 Examples:
-  tunesmith run train.py:train --param 'lr=loguniform(1e-5,1e-1)' --metric loss --mode min -n 20
-  tunesmith run --param 'lr=loguniform(1e-5,1e-1)' --param 'opt=choice(adam,sgd)' \\
-      --metric loss --mode min -n 20 --max-t 10 -- python train.py --lr {lr} --opt {opt}
+  tunesmith run train.py:train -p 'lr=loguniform(1e-5,1e-1)' \\
+      --metric loss --mode min -n 20
+  tunesmith run -p 'lr=loguniform(1e-5,1e-1)' -p 'opt=choice(adam,sgd)' \\
+      --metric loss --mode min -n 20 --max-t 10 \\
+      -- python train.py --lr {lr} --opt {opt}
   tunesmith run sweep.yaml -n 50
-  tunesmith run --space space.yaml --metric loss --mode min -- ./simulate '${args}'
+  tunesmith run --space space.yaml --metric loss --mode min \\
+      -- ./simulate '${args}'
 
 In a command {name} is the value of a parameter, one argument however it looks; {{ is a brace. The words ${args},
 ${args_no_hyphens} and ${args_json} stand for all parameters. There is no shell. docs/cli.md says how a program reports.
@@ -66,7 +69,7 @@ ${args_no_hyphens} and ${args_json} stand for all parameters. There is no shell.
 @click.option("--cpus", type=float, help="CPUs for each trial.  [default: 1]")
 @click.option("--gpus", type=float, help="GPUs for each trial, 0.5 shares one.")
 @click.option("--max-concurrent", type=click.IntRange(1), help="At most so many trials at once.")
-@click.option("--time-budget", callback=seconds, metavar="DURATION", help="Begin nothing after 90 (seconds), 30m, 2h.")
+@click.option("--time-budget", callback=seconds, metavar="DURATION", help="End after 90 (seconds), 30m, 2h.")
 @click.option("--max-failures", type=int, help="Further attempts of a trial that failed.")
 @click.option("--fail-fast", is_flag=True, default=None, help="End at the first trial that fails for good.")
 @click.option("--grace", callback=seconds, metavar="DURATION", help="What a trial that must end gets before SIGKILL.")

@@ -41,7 +41,7 @@ def command(
     \b
     Examples:
       tunesmith trials -w "status == 'FAILED'" --columns trial,reason
-      tunesmith trials my_experiment -w "loss < 0.3 and opt in ('adam', 'sgd')" -s best_value -n 10
+      tunesmith trials my_experiment -w "loss < 1 and opt in ('a', 'b')" -s loss
       tunesmith trials -w "optimizer/lr < 1e-3" -s -time_total_s --json
     """
     reader = open_experiment(experiment, storage)
