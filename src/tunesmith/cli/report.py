@@ -27,8 +27,8 @@ Options:
   --json            Print the answer: should_stop, verdict and reason.
   --help            Show this message.
 
-Exit status: 0 go on; 10 stored, and the trial is to end now; 2 refused, with the
-reason; 75 the driver is gone; 4 not inside a trial (nothing was stored).
+Exit status: 0 go on; 10 stored, and the trial is to end now; 2 refused, with
+the reason; 75 the driver is gone; 4 not inside a trial (nothing was stored).
 
 Examples:
   tunesmith report loss=0.3 accuracy=0.9
