@@ -4,9 +4,11 @@
     python benchmarks/tracking_cost.py --n-pairs 3 --n-train 2000
 
 Each pair is the same training twice (same seed, random search, every trial to its end: the same work), in turns with
-nothing first and with everything first. W&B is offline, MLflow writes its local database. Wall time is that
-of `tune.run`, with the wait for trackers at its end; CPU time is that of the driver and all below it. On a machine that
-others use too the CPU times tell more than the wall times.
+nothing first and with everything first. Trials have 2 CPUs, as in the example; with `--cpus 1` two of them keep a
+machine of 2 cores busy all the time. W&B is offline, MLflow writes its local database. Wall time is that of `tune.run`,
+with the wait for trackers at its end (`end`); CPU time is that of the driver and all below it; `others` is what the
+rest of the machine used meanwhile, in CPU s for each second. A pair in which that is not near 0 tells nothing:
+trainings of two threads wait for each other.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import psutil
+
 TRACKERS = ("none", "wandb", "tensorboard", "mlflow", "all")
 
 
-def run_once(which: str, folder: str, n_train: int, n_samples: int, n_epochs: int, seed: int) -> None:
+def run_once(which: str, folder: str, n_train: int, n_samples: int, n_epochs: int, n_cpus: int, seed: int) -> None:
     """One experiment; prints its wall and CPU seconds as JSON."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
     import cifar
@@ -47,22 +51,36 @@ def run_once(which: str, folder: str, n_train: int, n_samples: int, n_epochs: in
         "lr": tune.loguniform(1e-4, 1e-2),
         "batch_size": 16,
     }
-    begin = time.monotonic()
+    begin, busy, before_s = time.monotonic(), busy_s(), own_s()
     result = tune.run(
         tune.with_parameters(train, images=images),
         config={**space, "n_epochs": n_epochs},
         num_samples=n_samples,
         search_alg="random",
         seed=seed,
-        resources_per_trial={"cpu": 1},
+        resources_per_trial={"cpu": n_cpus},
         local_dir=folder,
         verbose=0,
         callbacks=[makers[name]() for name in chosen],
     )
     wall_s = time.monotonic() - begin
+    cpu_s = own_s()
     assert all(trial.step == n_epochs for trial in result.trials)
+    end_s = time.time() - max(trial.trial.ended_at for trial in result.trials)
+    others = max(0.0, busy_s() - busy - (cpu_s - before_s)) / wall_s
+    print(json.dumps({"wall_s": wall_s, "cpu_s": cpu_s - before_s, "end_s": end_s, "others": others}))
+
+
+def own_s() -> float:
+    """CPU seconds of this process, and of those below it that have ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    print(json.dumps({"wall_s": wall_s, "cpu_s": sum(use.ru_utime + use.ru_stime for use in used)}))
+    return sum(use.ru_utime + use.ru_stime for use in used)
+
+
+def busy_s() -> float:
+    """CPU seconds that all of the machine has used since its start."""
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system  # on Linux `user` has no niced time
 
 
 def train(config, images):
@@ -94,7 +112,7 @@ def train(config, images):
 def measure(which: str, pair: int, arguments: argparse.Namespace) -> dict[str, float]:
     """The same in a process and a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="tracking-cost-") as folder:
-        numbers = (arguments.n_train, arguments.n_samples, arguments.n_epochs, pair)
+        numbers = (arguments.n_train, arguments.n_samples, arguments.n_epochs, arguments.cpus, pair)
         command = [sys.executable, __file__, "--once", which, folder, *map(str, numbers)]
         env = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
         done = subprocess.run(command, env=env, check=True, capture_output=True, text=True, cwd=folder)
@@ -107,11 +125,12 @@ def main() -> None:
     parser.add_argument("--n-train", type=int, default=4000, help="images (4000)")
     parser.add_argument("--n-samples", type=int, default=8, help="trials (8)")
     parser.add_argument("--n-epochs", type=int, default=10)
+    parser.add_argument("--cpus", type=int, default=2, help="of a trial (2)")
     parser.add_argument("--what", default="all", choices=TRACKERS[1:], help="what is on in the second run of a pair")
     arguments = parser.parse_args()
     packages = ", ".join(f"{name} {version(name)}" for name in ("tunesmith", "wandb", "tensorboardX", "mlflow-skinny"))
     print(f"{packages}; Python {platform.python_version()}, {os.cpu_count()} CPUs, {platform.machine()}")
-    print("pair  none: wall, CPU s   trackers: wall, CPU s   more wall   more CPU")
+    print("pair  none: wall, end, CPU s, others   trackers: wall, end, CPU s, others   more wall   more CPU")
     more: list[tuple[float, float]] = []
     for pair in range(arguments.n_pairs):
         order = ["none", arguments.what] if pair % 2 == 0 else [arguments.what, "none"]
@@ -120,8 +139,9 @@ def main() -> None:
         wall, cpu = (100 * (tracked[key] / none[key] - 1) for key in ("wall_s", "cpu_s"))
         more.append((wall, cpu))
         print(
-            f"{pair:4d} {none['wall_s']:11.1f} {none['cpu_s']:7.1f} {tracked['wall_s']:16.1f} {tracked['cpu_s']:7.1f}"
-            f" {wall:+12.1f} % {cpu:+7.1f} %",
+            f"{pair:4d} {none['wall_s']:11.1f} {none['end_s']:5.1f} {none['cpu_s']:6.1f} {none['others']:7.2f}"
+            f" {tracked['wall_s']:15.1f} {tracked['end_s']:5.1f} {tracked['cpu_s']:6.1f} {tracked['others']:7.2f}"
+            f" {wall:+11.1f} % {cpu:+7.1f} %",
             flush=True,
         )
     medians = [statistics.median(column) for column in zip(*more, strict=True)]
@@ -130,6 +150,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--once"]:
-        run_once(*sys.argv[2:4], *map(int, sys.argv[4:8]))
+        run_once(*sys.argv[2:4], *map(int, sys.argv[4:]))
     else:
         main()
