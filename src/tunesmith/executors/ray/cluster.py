@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import ray
 from msgspec.structs import replace
 from ray import PlacementGroupID
-from ray.exceptions import ObjectStoreFullError, RayActorError, RayError, RuntimeEnvSetupError
+from ray.exceptions import ObjectStoreFullError, RayActorError, RayError, RayTaskError, RuntimeEnvSetupError
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
@@ -242,8 +242,10 @@ class AgentLink:
             if "Error" in text and "creation task" in text:  # it raised at its making
                 raise TunesmithError(f"The agent of node {self.node} cannot start: {text}") from error
             raise AgentDiedError(text) from error
-        except RayError as error:
+        except RayTaskError as error:
             raise TunesmithError(f"The agent of node {self.node} failed: {error}") from error
+        except RayError as error:  # such as that its node went before it was made
+            raise AgentDiedError(str(error)) from error
 
 
 class AgentDiedError(Exception):
