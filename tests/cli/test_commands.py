@@ -19,6 +19,7 @@ from tunesmith.cli import exit_codes
 from tunesmith.cli.export import guarded
 from tunesmith.cli.group import COMMANDS
 from tunesmith.cli.main import main
+from tunesmith.cli.tracker_options import make_trackers
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 
@@ -259,6 +260,10 @@ def test_help_of_every_command_has_examples_and_fits_80_columns(capsys, monkeypa
         ["run", "-p", "lr=1", "--time-budget", "soon", "--", "true"],
         ["run", "-p", "lr=1", "--max-t", "3", "--scheduler", "no_such", "--", "true"],
         ["run", "no_such.yaml"],
+        ["run", "-p", "lr=1", "--tracker", "no_such", "--", "true"],
+        ["run", "-p", "lr=1", "--tracker", "csv:path=x", "--", "true"],
+        ["run", "-p", "lr=1", "--tracker", "wandb:digits", "--", "true"],
+        ["run", "-p", "lr=1", "--tracker", "wandb:api_key=x", "--", "true"],
         ["resume", "first"],
         ["log"],
         ["report", "loss"],
@@ -303,6 +308,23 @@ def test_a_python_function_is_run_by_file_and_resumed_with_more(shell: Shell, tm
     found = shell.json("resume", "e", "-n", "2")
     assert (found["status"], found["n_trials"]) == ("finished", 4)
     assert shell.json("resume", "e")["n_wanted"] == 4  # what a resume asked for holds from then on
+
+
+def test_what_a_run_is_followed_by_is_followed_again_at_a_resume(tmp_path: Path) -> None:
+    shell = make_shell(tmp_path)
+    shell.write("model.py", "def train(config):\n    return {'loss': config['x']}\n")
+    shell.json("run", "model.py:train", "-p", "x=grid(1,2)", "--name", "e", "--tracker", "csv", "--tracker", "json")
+    shell.json("resume", "e", "-n", "2")
+    for name in ("progress.csv", "result.json"):
+        assert len(list((tmp_path / "results" / "e").rglob(name))) == 4, name
+
+
+def test_a_sweep_names_the_project_in_wandb(capsys) -> None:
+    of_sweep = {"project": "digits", "entity": "us"}
+    [tracker] = make_trackers(["wandb:mode=offline,log_config=true,entity=them"], of_sweep=of_sweep)
+    assert tracker.identity() == {"project": "digits", "group": None, "entity": "them", "mode": "offline", "dir": None}
+    assert make_trackers([], of_sweep=of_sweep) == []
+    assert "--tracker wandb" in capsys.readouterr().err
 
 
 def test_a_sweep_file_is_run(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ SWEEP = """
 program: train.py
 method: bayes
 name: ignored
-project: somewhere
+project: digits
+description: of nobody
 metric: {name: val/loss, goal: minimize}
 run_cap: 20
 parameters:
@@ -57,7 +58,8 @@ def test_a_sweep_becomes_a_space_arguments_and_a_command(tmp_path: Path, capsys:
     assert arguments == {"search_alg": "auto", "metric": "val/loss", "mode": "min", "num_samples": 20}
     assert "27" in repr(vars(scheduler))
     assert sweep.words == ("/usr/bin/env", "python", "train.py", "${args}")
-    assert "project has no effect" in capsys.readouterr().err
+    assert sweep.wandb == {"project": "digits"}
+    assert "description has no effect" in capsys.readouterr().err
 
 
 def test_a_grid_goes_through_all_values_up_to_the_cap() -> None:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from faulty import Dies, DiesWithOpenRuns, Freezes, Hangs, Misbehaves, Notes, Raises, Slow, Unpicklable
+from faulty import Dies, DiesWithOpenRuns, Freezes, Hangs, Misbehaves, Notes, Raises, Slow, StartsAnother, Unpicklable
 
 import tunesmith as tune
 from tunesmith.errors import ConfigError, TunesmithError
@@ -53,6 +53,13 @@ def test_a_tracker_is_told_everything_once_in_a_process_of_its_own(tmp_path, cap
     assert notes.lines() == ["setup", *everything(2), "over"]
     assert notes.open == set()  # the object here was not the one that was told
     assert warnings(caplog) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="sessions are scheduled by niceness alone here")
+def test_trainings_go_before_its_process_and_before_what_that_starts(tmp_path):
+    notes = StartsAnother(tmp_path / "notes")
+    run(tmp_path, notes, num_samples=2)
+    assert [line.split() for line in notes.lines()][-2:] == [["10", "10"]] * 2
 
 
 def test_a_resumed_experiment_goes_on_where_the_tracker_stood(tmp_path):

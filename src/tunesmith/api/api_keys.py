@@ -6,18 +6,24 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-_ENTRY, _KEY, _VARIABLE = "wandb", "api_key", "WANDB_API_KEY"
+#: Entry of the config, what in it is a key, and the variable that the library looks for it in.
+_KEYS = (
+    ("wandb", "api_key", "WANDB_API_KEY"),
+    ("mlflow", "tracking_token", "MLFLOW_TRACKING_TOKEN"),
+)
 
 
 def without_api_keys(config: Any) -> Any:
-    """The config without `config["wandb"]["api_key"]`, the way `@wandb_mixin` used to be given its key.
+    """The config without `config["wandb"]["api_key"]` and its like: how `@wandb_mixin` used to be given its key.
 
     The key goes into the environment, which the trials inherit; the caller's config is left as it is.
     """
-    settings = config.get(_ENTRY) if isinstance(config, Mapping) else None
-    if not isinstance(settings, Mapping) or _KEY not in settings:
-        return config
-    key = settings[_KEY]
-    if isinstance(key, str) and key:
-        os.environ[_VARIABLE] = key
-    return {**config, _ENTRY: {name: value for name, value in settings.items() if name != _KEY}}
+    for entry, name, variable in _KEYS:
+        settings = config.get(entry) if isinstance(config, Mapping) else None
+        if not isinstance(settings, Mapping) or name not in settings:
+            continue
+        key = settings[name]
+        if isinstance(key, str) and key:
+            os.environ[variable] = key
+        config = {**config, entry: {other: value for other, value in settings.items() if other != name}}
+    return config

@@ -45,6 +45,7 @@ class _Parts(msgspec.Struct, frozen=True):
 
     trainable: Any
     arguments: dict[str, Any]
+    trackers: list[Any]
 
 
 def run_request(request: Request, *, storage: str | None, takeover: bool, verbose: int, **more: Any) -> Any:
@@ -63,12 +64,13 @@ def run_request(request: Request, *, storage: str | None, takeover: bool, verbos
         takeover=takeover,
         verbose=verbose,
         raise_on_failed_trial=False,
-        callbacks=[_recorder(request)],
+        callbacks=[_recorder(request), *parts.trackers],
     )
 
 
 def _parts(request: Request) -> _Parts:
     from tunesmith.cli.target import load_target, program_trainable
+    from tunesmith.cli.tracker_options import make_trackers
 
     options = request.options
     is_sweep = request.target is not None and request.target.endswith((".yaml", ".yml", ".json"))
@@ -90,7 +92,8 @@ def _parts(request: Request) -> _Parts:
         trainable = program_trainable(sweep.words, tree, has_braces=False, metrics=metrics)
     else:
         trainable = load_target(str(request.target))
-    return _Parts(trainable, {**arguments, "config": tree})
+    trackers = make_trackers(options.get("trackers", ()), of_sweep={} if sweep is None else sweep.wandb)
+    return _Parts(trainable, {**arguments, "config": tree}, trackers)
 
 
 def _tree(options: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:

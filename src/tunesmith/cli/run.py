@@ -78,6 +78,13 @@ ${args_no_hyphens} and ${args_json} stand for all parameters. There is no shell.
 )
 @click.option("--seed", type=click.IntRange(0), help="For the same configs again.")
 @click.option("--executor", type=click.Choice(["processes", "inline", "ray"]), help="Where trials run.")
+@click.option(
+    "--tracker",
+    "trackers",
+    multiple=True,
+    metavar="NAME[:ARGUMENT=VALUE,...]",
+    help="wandb, mlflow, tensorboard, csv or json; may be repeated: wandb:project=digits,mode=offline.",
+)
 @click.option("--takeover", is_flag=True, help="Fence off another process that runs the experiment.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress, only how it ended.")
 @storage_option

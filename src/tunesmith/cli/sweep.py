@@ -15,7 +15,8 @@ from tunesmith.errors import ConfigError
 
 _DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 _KEYS = {"method", "metric", "parameters", "early_terminate", "run_cap", "command", "program", "name"}
-_WITHOUT_EFFECT = {"project", "entity", "description"}
+_OF_WANDB = ("project", "entity")  #: arguments of the tracker, where there is one
+_WITHOUT_EFFECT = {"description"}
 _ENVIRONMENT = re.compile(r"\$\{envvar:([A-Za-z0-9_]+)\}")
 _METHODS = {"grid": "grid", "random": "random", "bayes": "auto"}
 _MODES = {"minimize": "min", "maximize": "max"}
@@ -28,6 +29,7 @@ class Sweep(NamedTuple):
     tree: dict[str, Any]  #: the space
     arguments: dict[str, Any]  #: of `tune.run`
     words: tuple[str, ...]  #: the command; words such as ${args} are filled in for each trial
+    wandb: dict[str, str]  #: where W&B's tracker logs to
 
 
 def load_sweep(path: Path) -> Sweep:
@@ -45,7 +47,7 @@ def load_sweep(path: Path) -> Sweep:
 def parse_sweep(found: Any) -> Sweep:
     """The same from what was read."""
     sweep = _mapping(found, "a sweep")
-    unknown = set(sweep) - _KEYS - _WITHOUT_EFFECT
+    unknown = set(sweep) - _KEYS - _WITHOUT_EFFECT - set(_OF_WANDB)
     if unknown:
         raise ConfigError(
             f"{', '.join(sorted(map(repr, unknown)))} is not known. Known are {', '.join(sorted(_KEYS))}."
@@ -61,7 +63,8 @@ def parse_sweep(found: Any) -> Sweep:
     if method == "bayes" and "metric" not in arguments:
         raise ConfigError("method: bayes needs metric: {name: loss, goal: minimize}.")
     arguments["num_samples"] = _n_samples(sweep, tree, is_grid=is_grid)
-    return Sweep(tree, arguments, _command(sweep))
+    wandb = {key: str(sweep[key]) for key in _OF_WANDB if sweep.get(key) is not None}
+    return Sweep(tree, arguments, _command(sweep), wandb)
 
 
 def load_space(text: str) -> dict[str, Any]:

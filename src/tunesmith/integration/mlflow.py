@@ -1,5 +1,5 @@
-"""`from tunesmith.integration.mlflow import MLflowLoggerCallback`."""
+"""`from tunesmith.integration.mlflow import MLflowLoggerCallback, setup_mlflow`."""
 
-from tunesmith.trackers import MLflowLoggerCallback
+from tunesmith.trackers import MLflowLoggerCallback, mlflow_mixin, setup_mlflow
 
-__all__ = ["MLflowLoggerCallback"]
+__all__ = ["MLflowLoggerCallback", "mlflow_mixin", "setup_mlflow"]

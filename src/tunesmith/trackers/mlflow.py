@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tunesmith.hooks import LiveTrial
+from tunesmith.trackers.mlflow_store import (
+    MAX_CHARS,
+    PARENT_TAG,
+    RUN_TAG,
+    as_params,
+    find_experiment,
+    find_orphans,
+    find_run,
+    opening,
+    with_clean_names,
+)
 from tunesmith.trackers.tracker import Secret, Tracker
 from tunesmith.trackers.values import as_file_name, decision_words, end_facts, flat_masked, measurements
 from tunesmith.trial import TrialStatus
 
-_PARENT = "mlflow.parentRunId"
-_KEY = "tunesmith.run"  #: the tag by which a run is found again: experiment and trial
 _COUNTED = "training_iteration"  #: every report has it, so its history counts the reports that are there
-_MAX_PARAM = 6000  #: characters of a parameter's value that MLflow takes
 _N_PARAMS, _N_METRICS = 100, 1000  #: in one call
 _STATUS = {TrialStatus.FAILED: "FAILED", TrialStatus.INVALID: "FAILED", TrialStatus.INTERRUPTED: "KILLED"}
 
@@ -71,13 +79,13 @@ class MLflowLoggerCallback(Tracker):
 
     def setup(self, *_: Any, **info: Any) -> None:
         """See Callback."""
+        from mlflow import get_tracking_uri
         from mlflow.tracking import MlflowClient
 
-        self._client = MlflowClient(tracking_uri=self._uri, registry_uri=self._registry_uri)
         self._experiment_id = info["experiment_id"]
-        name = self._name or info["experiment_name"]
-        found = self._client.get_experiment_by_name(name)
-        self._mlflow_id = self._client.create_experiment(name) if found is None else found.experiment_id
+        with opening(self._uri or get_tracking_uri(), Path(info["folder"])):
+            self._client = MlflowClient(tracking_uri=self._uri, registry_uri=self._registry_uri)
+            self._mlflow_id = find_experiment(self._client, self._name or info["experiment_name"])
         self._parent = self._find_or_create(info["experiment_name"], self._experiment_id, {})
         self._client.update_run(self._parent, status="RUNNING")  # it goes on, if it had ended
 
@@ -86,7 +94,7 @@ class MLflowLoggerCallback(Tracker):
         run = self._run_of(trial)
         self._client.update_run(run, status="RUNNING")
         if trial.trial.attempt > 1:  # a parameter cannot change in MLflow; a clone's does
-            self._client.set_tag(run, "tunesmith.config", str(flat_masked(trial.config))[:_MAX_PARAM])
+            self._client.set_tag(run, "tunesmith.config", str(flat_masked(trial.config))[:MAX_CHARS])
 
     def log_trial_result(self, iteration: int, trial: LiveTrial, result: dict[str, Any]) -> None:
         """See LoggerCallback."""
@@ -96,11 +104,12 @@ class MLflowLoggerCallback(Tracker):
         if trial.n_reports <= self._n_logged.get(trial, 0):
             return
         at_ms = int(1000 * (trial.trial.reported_at or 0.0))
-        metrics = [Metric(_clean(name), value, at_ms, trial.step) for name, value in measurements(result).items()]
+        values = with_clean_names(measurements(result))
+        metrics = [Metric(name, value, at_ms, trial.step) for name, value in values.items()]
         self._waiting.setdefault(trial, []).append(metrics)
         if (words := decision_words(trial)) is not None:
             facts = {"tunesmith.decision": words[0], "tunesmith.reason": words[1]}
-            self._client.log_batch(run, tags=[RunTag(name, value[:_MAX_PARAM]) for name, value in facts.items()])
+            self._client.log_batch(run, tags=[RunTag(name, value[:MAX_CHARS]) for name, value in facts.items()])
 
     def flush(self) -> Collection[int]:
         """See Tracker."""
@@ -142,6 +151,8 @@ class MLflowLoggerCallback(Tracker):
         for trial in trials:
             if trial in self._runs and trial.state in (TrialStatus.RUNNING, TrialStatus.INTERRUPTED):
                 self._finish(trial, status="KILLED")
+        for run in find_orphans(self._client, self._mlflow_id, self._experiment_id):
+            self._client.set_tag(run, PARENT_TAG, self._parent)
         is_cut_off = any(trial.state in (TrialStatus.RUNNING, TrialStatus.INTERRUPTED) for trial in trials)
         self._client.set_terminated(self._parent, status="KILLED" if is_cut_off else "FINISHED")
 
@@ -150,30 +161,28 @@ class MLflowLoggerCallback(Tracker):
     def _run_of(self, trial: LiveTrial) -> str:
         if trial not in self._runs:
             key = f"{self._experiment_id}/{trial.index}"
-            self._runs[trial] = run = self._find_or_create(trial.name, key, {_PARENT: self._parent}, trial=trial)
-            params = [(_clean(name), str(value)[:_MAX_PARAM]) for name, value in flat_masked(trial.config).items()]
-            self._log_params(run, params)
+            self._runs[trial] = run = self._find_or_create(trial.name, key, {PARENT_TAG: self._parent}, trial=trial)
+            self._log_params(run, as_params(trial.config))
         return self._runs[trial]
 
     def _find_or_create(self, name: str, key: str, tags: Mapping[str, str], *, trial: LiveTrial | None = None) -> str:
         """The run that has the key, or a new one with it."""
-        found = self._client.search_runs([self._mlflow_id], filter_string=f"tags.`{_KEY}` = '{key}'", max_results=1)
-        if found:
-            run: str = found[0].info.run_id
+        run = find_run(self._client, self._mlflow_id, key)
+        if run is not None:
             if trial is not None:
                 self._n_logged[trial] = len(self._client.get_metric_history(run, _COUNTED))
             return run
         given = {name: str(value) for name, value in self._tags.items()}
-        created = self._client.create_run(self._mlflow_id, run_name=name, tags={**given, **tags, _KEY: key})
+        created = self._client.create_run(self._mlflow_id, run_name=name, tags={**given, **tags, RUN_TAG: key})
         new: str = created.info.run_id
         return new
 
-    def _log_params(self, run: str, params: Sequence[tuple[str, str]]) -> None:
+    def _log_params(self, run: str, params: Mapping[str, str]) -> None:
         """Those that the run does not have: a clone's other values are in a tag."""
         from mlflow.entities import Param
 
         there = self._client.get_run(run).data.params
-        new = [Param(name, value) for name, value in params if name not in there]
+        new = [Param(name, value) for name, value in params.items() if name not in there]
         for i in range(0, len(new), _N_PARAMS):
             self._client.log_batch(run, params=new[i : i + _N_PARAMS])
 
@@ -181,10 +190,5 @@ class MLflowLoggerCallback(Tracker):
         self.flush()
         run = self._run_of(trial)
         for name, words in end_facts(trial).items():
-            self._client.set_tag(run, f"tunesmith.{name}", words[:_MAX_PARAM])
+            self._client.set_tag(run, f"tunesmith.{name}", words[:MAX_CHARS])
         self._client.set_terminated(run, status=status or _STATUS.get(trial.state, "FINISHED"))
-
-
-def _clean(name: str) -> str:
-    """The name with what MLflow does not take in one replaced."""
-    return "".join(c if c.isalnum() or c in "_-. :/" else "_" for c in name)[:250]

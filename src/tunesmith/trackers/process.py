@@ -24,6 +24,7 @@ from typing import IO, Any
 from tunesmith.hooks import HookCaller
 from tunesmith.runner.patience import Patience
 from tunesmith.stores import Reader, open_reader
+from tunesmith.trackers.background import Background
 from tunesmith.trackers.cursor import Cursor, Told
 from tunesmith.trackers.tracker import Tracker
 
@@ -31,7 +32,6 @@ _PAGE = 200  #: records between two times that the tracker makes safe what it wa
 _POLL_S = 0.5
 _BEAT_S = 0.5
 _ORPHAN_S = 10.0  #: to finish after the driver was killed: it may be started again at once, and its tracker waits
-_NICENESS = 10  #: trainings go first
 TEMPORARY_PREFIX = "tunesmith-tracker-"
 _SECRET_VARIABLES = re.compile(r"(_|^)(API_KEY|TOKEN|PASSWORD|SECRET)$", re.I)
 
@@ -82,9 +82,11 @@ class Voice:
 class LogTeller:
     """Tells the tracker the log: what it was not told safely yet, then what is new, until the experiment ends."""
 
-    def __init__(self, order: Order, tracker: Tracker, *, voice: Voice, ended: threading.Event) -> None:
+    def __init__(
+        self, order: Order, tracker: Tracker, *, voice: Voice, background: Background, ended: threading.Event
+    ) -> None:
         self._folder, self._order, self._tracker = Path(order.folder), order, tracker
-        self._voice, self._ended = voice, ended
+        self._voice, self._background, self._ended = voice, background, ended
         self._patience = Patience()
 
     def run(self) -> None:
@@ -125,6 +127,7 @@ class LogTeller:
             for at, record in page:
                 caller.take(record, is_told=at > told.seq or getattr(record, "trial", None) in told.unsafe)
             if has_news:
+                self._background.look()
                 caller.end_step()
                 cursor.save(seq, caller.call("flush"))
         return seq
@@ -202,8 +205,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
-    if hasattr(os, "nice"):
-        os.nice(_NICENESS)
+    background = Background()
     threading.Thread(target=voice.beat, daemon=True).start()
     voice.call = ("setup", time.monotonic())
     secrets = known_secrets()
@@ -216,7 +218,7 @@ def main() -> None:
         sys.stdout = sys.stderr = Redacting(sys.stderr, secrets)
         sys.argv[:] = [redact(argument, secrets) for argument in sys.argv]  # W&B keeps a copy
         os.environ.update(tracker.environment())
-        LogTeller(order, tracker, voice=voice, ended=ended).run()
+        LogTeller(order, tracker, voice=voice, background=background, ended=ended).run()
     except BaseException:
         voice.say(failed=redact(traceback.format_exc(), secrets), call=voice.call and voice.call[0])
         _leave(1)  # whatever the library still has running
