@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def _parts(request: Request) -> _Parts:
     if is_sweep:
         from tunesmith.cli.sweep import load_sweep
 
-        sweep = load_sweep(Path(str(request.target)))
+        sweep = load_sweep(Path(str(request.target)), has_command=not request.words)
     tree = _tree(options, {} if sweep is None else sweep.tree)
     arguments = _arguments(options, {} if sweep is None else sweep.arguments)
     metrics = [arguments["metric"]] if isinstance(arguments.get("metric"), str) else arguments.get("metric", [])
@@ -104,8 +105,17 @@ def _tree(options: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     if "space" in options:
         from tunesmith.cli.sweep import load_space
 
-        tree |= load_space(options["space"])
-    return tree | parse_params(options.get("params", ()))
+        tree = _merged(tree, load_space(options["space"]))
+    return _merged(tree, parse_params(options.get("params", ())))
+
+
+def _merged(before: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Both trees; where both have an entry that is not nested in both, the second's."""
+    tree = dict(before)
+    for key, value in over.items():
+        inner = tree.get(key)
+        tree[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return tree
 
 
 def _arguments(options: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:

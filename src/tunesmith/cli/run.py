@@ -94,7 +94,7 @@ def command(ctx: click.Context, /, target: str | None, words: tuple[str, ...], *
     """Tune TARGET (module:function, file.py:function or sweep.yaml), or the command after `--`."""
     from tunesmith.cli.request import Request, run_request
 
-    given = {name: value for name, value in options.items() if value not in (None, (), False)}
+    given = {name: value for name, value in options.items() if _is_given(value)}
     target, words = split_target(target, words, ctx)
     request = Request(target=target, words=words, options=_recorded(given), cwd=str(Path.cwd()))
     as_json = options["as_json"]
@@ -105,6 +105,11 @@ def command(ctx: click.Context, /, target: str | None, words: tuple[str, ...], *
         verbose=0 if as_json or options["quiet"] else 2,
     )
     return conclude(result, as_json=as_json, quiet=options["quiet"])
+
+
+def _is_given(value: Any) -> bool:
+    """Whether it is more than click's word for an option that was left out. 0 equals False, and is a value."""
+    return value is not None and value is not False and value != ()
 
 
 def split_target(target: str | None, words: tuple[str, ...], ctx: click.Context) -> tuple[str | None, tuple[str, ...]]:

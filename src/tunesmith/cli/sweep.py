@@ -32,19 +32,20 @@ class Sweep(NamedTuple):
     wandb: dict[str, str]  #: where W&B's tracker logs to
 
 
-def load_sweep(path: Path) -> Sweep:
+def load_sweep(path: Path, *, has_command: bool = True) -> Sweep:
     """The sweep in the file.
 
+    Args: has_command: whether its command is to be run; else it may lack a program, and `words` is empty.
     Raises: ConfigError that names the file, the key and what was expected; SpaceError from a domain.
     """
     found = load_yaml(path)
     try:
-        return parse_sweep(found)
+        return parse_sweep(found, has_command=has_command)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def parse_sweep(found: Any) -> Sweep:
+def parse_sweep(found: Any, *, has_command: bool = True) -> Sweep:
     """The same from what was read."""
     sweep = _mapping(found, "a sweep")
     unknown = set(sweep) - _KEYS - _WITHOUT_EFFECT - set(_OF_WANDB)
@@ -64,7 +65,7 @@ def parse_sweep(found: Any) -> Sweep:
         raise ConfigError("method: bayes needs metric: {name: loss, goal: minimize}.")
     arguments["num_samples"] = _n_samples(sweep, tree, is_grid=is_grid)
     wandb = {key: str(sweep[key]) for key in _OF_WANDB if sweep.get(key) is not None}
-    return Sweep(tree, arguments, _command(sweep), wandb)
+    return Sweep(tree, arguments, _command(sweep) if has_command else (), wandb)
 
 
 def load_space(text: str) -> dict[str, Any]:
