@@ -57,6 +57,55 @@ def test_a_trial_that_breaks_a_constraint_is_no_best(tmp_path):
     assert progress(result, "loss").value.tolist() == [2, 1, 1]
 
 
+BOUNDED = Objective(("loss",), (Mode.MIN,), (MetricConstraint("lat", True, 20.0),))
+#: The best loss of the first is of a report that breaks the bound; the last report of the second breaks it.
+LUCKY_BUT_SLOW = [
+    [{"loss": 0.1, "lat": 50}, {"loss": 0.5, "lat": 10}],
+    [{"loss": 0.3, "lat": 10}, {"loss": 0.6, "lat": 30}],
+]
+
+
+def agrees_with_best(result):
+    """The value that trial by trial, over reports and `best` agree on."""
+    by_trial, by_report, best = history(result), progress(result), result.best
+    assert by_trial.best[-1] == by_report.value[-1] == best.value
+    assert by_report.trial[-1] == best.trial.index
+    return best.value
+
+
+def test_a_value_and_the_constraints_that_it_keeps_are_of_the_same_report(tmp_path):
+    never = [{"loss": 0.2, "lat": 21}, {"loss": 0.05, "lat": 22}]
+    result = write(tmp_path / "e", [*LUCKY_BUT_SLOW, never], objective=BOUNDED)
+    found = history(result)
+    assert found.value.tolist() == [0.5, 0.3, 0.05]
+    assert found.is_feasible.tolist() == [True, True, False]
+    assert agrees_with_best(result) == 0.3
+
+
+@pytest.mark.parametrize(("mode", "endless"), [("min", -INF), ("max", INF)])
+def test_an_infinitely_good_report_does_not_hide_the_finite_ones(tmp_path, mode, endless):
+    result = write(tmp_path / "e", [[endless, 1.0], [2.0 if mode == "min" else 0.5]], mode=Mode(mode))
+    assert history(result).value.tolist()[0] == 1.0
+    assert agrees_with_best(result) == 1.0
+    assert result.observations()[0] == ({}, 1.0)
+
+
+def test_one_lucky_fold_is_no_best(tmp_path):
+    write_folds(tmp_path / "e", [[1.0, 3.0], [0.1], [4.0, 6.0]], space={"tree": {}, "grids": []})
+    result = load(tmp_path / "e")
+    found = history(result)
+    assert found.value.tolist() == [2, 0.1, 5]
+    assert found.is_candidate.tolist() == [True, False, True]
+    assert found.is_feasible.all()
+    assert agrees_with_best(result) == 2
+
+
+def test_observations_are_of_reports_that_keep_the_constraints(tmp_path):
+    result = write(tmp_path / "e", LUCKY_BUT_SLOW, objective=BOUNDED)
+    assert [value for _, value in result.observations()] == [0.5, 0.3]
+    assert [value for _, value in result.observations("loss")] == [0.1, 0.3]
+
+
 def test_progress_has_each_improvement_and_the_end(tmp_path):
     found = progress(write(tmp_path / "e", [[3, 2, 2.5], [NAN, 1], [4]]))
     assert found.value.tolist() == [3, 2, 1, 1]

@@ -306,26 +306,18 @@ class ExperimentAnalysis:
     def observations(self, metric: str | None = None, mode: str | None = None) -> list[tuple[dict[str, Any], float]]:
         """Config and best finite value of every trial that is over and did not fail: what a `warm_start` takes.
 
-        With constraints, and no metric named here, of the trials whose last report keeps all of them.
+        With constraints, and no metric named here, of the reports that keep all of them.
 
         Raises: ConfigError if no metric and mode are known.
         """
         return [(trial.config, value) for trial, value in self._observed(metric, mode)]
 
     def _observed(self, metric: str | None = None, mode: str | None = None) -> list[tuple[TrialView, float]]:
-        name, which = self._objective(metric, mode)
-        found = scores(self.reader, name, mode=which, scope=Scope.ALL)
-        ended = (TrialStatus.COMPLETED, TrialStatus.STOPPED)
-        if metric is None and self._constraints:
-            feasible = feasible_trials(self.reader, self._constraints)
-            found = {index: value for index, value in found.items() if index in feasible}
-        # What a clone reached says nothing about one config: it was trained with several.
-        clones = {trial for (trial,) in self.reader.query(CLONES)}
-        return [
-            (trial, found[trial.index])
-            for trial in self.trials
-            if trial.state in ended and trial.index not in clones and math.isfinite(found.get(trial.index, math.nan))
-        ]
+        from tunesmith.analysis.metric_choice import ChosenMetric
+        from tunesmith.analysis.observations import observed
+
+        constraints = self._constraints if metric is None else ()
+        return observed(self, ChosenMetric(*self._objective(metric, mode), constraints))
 
     def importance(self, metric: str | None = None, mode: str | None = None, **options: Any) -> Importance:
         """How much of the objective's variance each parameter explains: `.shares`, by name, the largest first.

@@ -10,7 +10,7 @@ import numpy as np
 from tunesmith.analysis.fold_means import FoldMean, of_most_folds
 from tunesmith.analysis.metric_choice import ChosenMetric
 from tunesmith.analysis.reports import Reports, read_reports
-from tunesmith.analysis.scores import Scope, feasible_trials, metric_over_folds, scores
+from tunesmith.analysis.scores import best_of_each, candidates, feasible_trials, metric_over_folds
 from tunesmith.stores import Reader
 from tunesmith.trial import Mode, TrialStatus
 
@@ -27,9 +27,12 @@ class TrialHistory:
     """The best value of each trial, by index; all arrays have one entry for each trial."""
 
     trial: Ints
-    value: Array  #: best finite one, of trials with folds their mean; NaN where there is none
-    best: Array  #: the best up to and including this trial; NaN before the first
-    is_feasible: Flags  #: whether it keeps the constraints
+    #: Best finite one, of trials with folds their mean; NaN where there is none. Of reports that keep the constraints,
+    #: where the trial has any.
+    value: Array
+    best: Array  #: the best up to and including this trial, among candidates; NaN before the first
+    is_feasible: Flags  #: whether a report with a finite value keeps the constraints
+    is_candidate: Flags  #: whether it may be the best: feasible, and with folds a mean over the most there are
     state: tuple[TrialStatus, ...]
 
 
@@ -47,14 +50,18 @@ class BestSoFar:
 def trial_history(reader: Reader, chosen: ChosenMetric) -> TrialHistory:
     """What each trial reached."""
     states = [(trial, TrialStatus(status)) for trial, status in reader.query(_STATES)]
-    found = scores(reader, chosen.name, mode=chosen.mode, scope=Scope.ALL)
-    trial = np.array([index for index, _ in states], np.int64)
-    value = np.array([found.get(index, np.nan) for index, _ in states], float)
-    value[~np.isfinite(value)] = np.nan
-    feasible = feasible_trials(reader, chosen.constraints) if chosen.constraints else None
-    is_feasible = np.array([feasible is None or index in feasible for index, _ in states], bool)
-    best = _cumulative_best(np.where(is_feasible, value, np.nan), chosen.mode)
-    return TrialHistory(trial, value, best, is_feasible, tuple(status for _, status in states))
+    place = {index: i for i, (index, _) in enumerate(states)}
+    trial = np.array(list(place), np.int64)
+    value = np.full(len(states), np.nan)
+    is_feasible, is_candidate = np.zeros(len(states), bool), np.zeros(len(states), bool)
+    kept = best_of_each(reader, chosen.name, mode=chosen.mode, constraints=chosen.constraints)
+    others = best_of_each(reader, chosen.name, mode=chosen.mode) if chosen.constraints else []
+    for one in [*others, *kept]:
+        value[place[one.trial]] = one.value
+    is_feasible[[place[one.trial] for one in kept]] = True
+    is_candidate[[place[one.trial] for one in candidates(kept)]] = True
+    best = _cumulative_best(np.where(is_candidate, value, np.nan), chosen.mode)
+    return TrialHistory(trial, value, best, is_feasible, is_candidate, tuple(status for _, status in states))
 
 
 def best_so_far(reader: Reader, chosen: ChosenMetric) -> BestSoFar:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunesmith.analysis import html
+from tunesmith.analysis.pareto import bound_words
+from tunesmith.analysis.scores import best_of_each
 from tunesmith.callbacks.text import error_headline, flat_config, format_count, format_value
-from tunesmith.trial import Trial, TrialStatus
+from tunesmith.stores import Reader
+from tunesmith.trial import Objective, Trial, TrialStatus
 
 if TYPE_CHECKING:
     from tunesmith.analysis.experiment_analysis import ExperimentAnalysis
@@ -17,35 +20,67 @@ _N_SHOWN = 10
 _ERRORS = "SELECT error, reason FROM trial_states WHERE status IN (?, ?) ORDER BY trial"
 
 
+class _Row(NamedTuple):
+    trial: Trial
+    config: dict[str, Any]
+    value: float | None = None
+    step: int | None = None
+
+
 def result_html(result: ExperimentAnalysis) -> str:
     """How the experiment stands, its best trials (the first ones where nothing is optimised), and what failed."""
     reader = result.reader
-    objective, n_trials = reader.spec.objective, reader.n_trials()
     counts = ", ".join(f"{n} {state.value}" for state, n in reader.counts().items()) or "no trials"
     head = f"<b>{html.text(reader.spec.name)}</b>: {html.text(reader.status().status or 'not started')}, {counts}"
-    if objective is None:
-        title = "The first trials"
-        trials = [reader.trial(i) for i in range(min(_N_SHOWN, n_trials))]
-    else:
-        title = f"The best by {objective.metric} ({objective.mode.value})"
-        trials = list(reader.top_trials(_N_SHOWN))
-    shown = f"{title}, {len(trials)} of {format_count(n_trials, 'trial')}" if trials else "No trial has a result."
-    table = trials_table(trials) if trials else ""
+    objective, n_trials = reader.spec.objective, format_count(reader.n_trials(), "trial")
+    rows = _first_rows(reader) if objective is None else _best_rows(reader, objective)
+    shown = f"{_title(objective)}, {len(rows)} of {n_trials}" if rows else _why_empty(reader, objective)
+    table = _table(rows) if rows else ""
     where = f"<p>{html.text(result.folder)}</p>"
     return f"<p>{head}</p><p>{html.text(shown)}</p>{table}{''.join(_failures(result))}{where}"
 
 
-def trials_table(trials: list[Trial]) -> str:
-    """One row a trial, one column a parameter."""
-    configs = [flat_config(trial.config) for trial in trials]
-    names = list(dict.fromkeys(name for config in configs for name in config))
-    headings = ["trial", "state", "best", "step", *names]
-    rows = [
-        [trial.index, trial.status.value, _number(trial.best_value), "" if trial.best_step is None else trial.best_step]
-        + [format_value(name, config[name]) if name in config else "" for name in names]
-        for trial, config in zip(trials, configs, strict=True)
+def _title(objective: Objective | None) -> str:
+    if objective is None:
+        return "The first trials"
+    bounds = f", where {bound_words(objective.constraints)}" if objective.constraints else ""
+    n = len(objective.metrics)
+    several = f", the first of {n} objectives (see result.pareto)" if n > 1 else ""
+    return f"The best by {objective.metric} ({objective.mode.value}){several}{bounds}"
+
+
+def _why_empty(reader: Reader, objective: Objective | None) -> str:
+    if objective is not None and objective.constraints and best_of_each(reader, objective.metric, mode=objective.mode):
+        return f"No result keeps {bound_words(objective.constraints)}."
+    return "No trial has a result."
+
+
+def _first_rows(reader: Reader) -> list[_Row]:
+    trials = [reader.trial(i) for i in range(min(_N_SHOWN, reader.n_trials()))]
+    return [_Row(trial, trial.config) for trial in trials]
+
+
+def _best_rows(reader: Reader, objective: Objective) -> list[_Row]:
+    """Each trial at its best as `ExperimentAnalysis.best` ranks it, with the config of the attempt that reported it."""
+    mode = objective.mode
+    found = best_of_each(reader, objective.metric, mode=mode, constraints=objective.constraints)
+    found.sort(key=lambda best: (-best.n_folds, mode.as_loss(best.value), best.trial))
+    return [
+        _Row(reader.trial(best.trial), reader.config_of(best.trial, best.attempt), best.value, best.step)
+        for best in found[:_N_SHOWN]
     ]
-    return html.table(headings, rows)
+
+
+def _table(rows: list[_Row]) -> str:
+    """One row a trial, one column a parameter."""
+    configs = [flat_config(row.config) for row in rows]
+    names = list(dict.fromkeys(name for config in configs for name in config))
+    cells = [
+        [row.trial.index, row.trial.status.value, _number(row.value), "" if row.step is None else row.step]
+        + [format_value(name, config[name]) if name in config else "" for name in names]
+        for row, config in zip(rows, configs, strict=True)
+    ]
+    return html.table(["trial", "state", "best", "step", *names], cells)
 
 
 def trial_html(view: TrialView) -> str:

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunesmith.analysis.fold_means import FoldMean, best_mean, fold_means
 from tunesmith.stores import Reader
@@ -90,6 +90,49 @@ def best_point(
         values,
     )
     return (rows[0][0], rows[0][1], rows[0][2], float(rows[0][3])) if rows else None
+
+
+class BestReport(NamedTuple):
+    """The best finite value of one trial, and where it was reported."""
+
+    trial: int
+    attempt: int
+    step: int  #: the first of equals; of folds, of the last one
+    value: float
+    n_folds: int = 0  #: that the value is the mean of; 0 where the trial reports none
+
+
+def best_of_each(
+    reader: Reader, metric: str, *, mode: Mode, constraints: Sequence[MetricConstraint] = ()
+) -> list[BestReport]:
+    """The best of each trial that has a finite value, by index; `best_point` is one of them.
+
+    Args: constraints: bounds that the same report has to keep; of a trial with folds, its last one.
+    """
+    source, values = points(reader, metric, constraints=constraints)
+    order = "v" if mode is Mode.MIN else "v DESC"
+    place = f"row_number() OVER (PARTITION BY trial ORDER BY {order}, step)"
+    rows = reader.query(
+        f"""SELECT trial, attempt, step, v FROM
+          (SELECT *, {place} AS place FROM ({source}) WHERE typeof(v) <> 'text') WHERE place = 1""",
+        values,
+    )
+    found = {trial: BestReport(trial, attempt, step, float(v)) for trial, attempt, step, v in rows}
+    if means := metric_over_folds(reader, metric):
+        feasible = feasible_trials(reader, constraints)
+        found = {trial: best for trial, best in found.items() if trial not in means}
+        found |= {
+            trial: BestReport(trial, mean.attempt, mean.step, mean.value, mean.n_folds)
+            for trial, mean in means.items()
+            if trial in feasible and math.isfinite(mean.value)
+        }
+    return [found[trial] for trial in sorted(found)]
+
+
+def candidates(found: Sequence[BestReport]) -> list[BestReport]:
+    """Those that may be called the best: the ones over the most folds."""
+    most = max((best.n_folds for best in found), default=0)
+    return [best for best in found if best.n_folds == most]
 
 
 def best_rows(reader: Reader, metric: str, mode: Mode) -> dict[int, int]:

@@ -77,20 +77,8 @@ def _over_trials(reader: Reader, chosen: ChosenMetric, history: TrialHistory, ti
     notes = [counted(len(history.trial), "trial"), *metric_notes(chosen), *axis.notes, *status_note(reader)]
     figure = make_figure(title, notes)
     name = escape(chosen.name)
-    for is_feasible in (False, True):
-        at = history.is_feasible == is_feasible
-        if at.any() and (is_feasible or chosen.constraints):
-            marker = {"color": GREY, "size": _dot_size(len(history.trial)), "opacity": 0.65}
-            figure.add_trace(
-                go.Scatter(
-                    x=history.trial[at],
-                    y=history.value[at],
-                    mode="markers",
-                    name="trial" if is_feasible else "breaks a constraint",
-                    marker=marker if is_feasible else marker | {"symbol": "circle-open"},
-                    hovertemplate=f"trial %{{x}}<br>{name} %{{y:.6g}}<extra></extra>",
-                )
-            )
+    for trace in _dots(history, name):
+        figure.add_trace(trace)
     figure.add_trace(
         go.Scatter(
             x=history.trial,
@@ -108,6 +96,28 @@ def _over_trials(reader: Reader, chosen: ChosenMetric, history: TrialHistory, ti
         yaxis={"title": {"text": name}, **axis.layout},
     )
     return figure
+
+
+def _dots(history: TrialHistory, name: str) -> list[Any]:
+    """The trials; hollow are those that cannot be the best."""
+    is_known = np.isfinite(history.value)
+    kinds = (
+        ("breaks a constraint", ~history.is_feasible, "circle-open"),
+        ("fewer folds", history.is_feasible & ~history.is_candidate, "circle-open"),
+        ("trial", history.is_candidate, "circle"),
+    )
+    return [
+        graph_objects().Scatter(
+            x=history.trial[at],
+            y=history.value[at],
+            mode="markers",
+            name=kind,
+            marker={"color": GREY, "size": _dot_size(len(history.trial)), "opacity": 0.65, "symbol": symbol},
+            hovertemplate=f"trial %{{x}}<br>{name} %{{y:.6g}}<extra></extra>",
+        )
+        for kind, which, symbol in kinds
+        if len(at := np.flatnonzero(which & is_known))
+    ]
 
 
 def _over_budget(reader: Reader, chosen: ChosenMetric, best: BestSoFar, title: str, over: str) -> Figure:

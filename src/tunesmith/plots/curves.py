@@ -78,7 +78,8 @@ def learning_curves(
         return empty_figure(title, why_empty(reader, chosen.name))
     best = _best_trial(reader, chosen, metric)
     losses = np.array([np.nanmin(chosen.mode.as_loss(1.0) * curve.value) for curve in known])
-    shown = [known[i] for i in best_and_spread(losses, _MAX_CURVES)]
+    kept = set(best_and_spread(losses, _MAX_CURVES).tolist())
+    shown = [curve for i, curve in enumerate(known) if i in kept or curve.trial == best]
     unit_s, label = _budget(shown, over)
     axis = value_axis(np.concatenate([curve.value for curve in shown]), chosen.mode)
     levels = _rung_levels(reader, over)
@@ -112,7 +113,7 @@ def _best_trial(reader: Reader, chosen: ChosenMetric, metric: str | None) -> int
     elif metric is None:
         return None
     history = trial_history(reader, chosen)
-    losses = np.where(history.is_feasible, chosen.mode.as_loss(1.0) * history.value, np.nan)
+    losses = np.where(history.is_candidate, chosen.mode.as_loss(1.0) * history.value, np.nan)
     return int(history.trial[np.nanargmin(losses)]) if np.isfinite(losses).any() else None
 
 
