@@ -93,13 +93,43 @@ def test_a_command_is_words_with_macros_and_variables(monkeypatch: pytest.Monkey
 
 def test_every_distribution_makes_a_domain() -> None:
     given = {"value": 1, "values": [1, 2], "min": 1, "max": 8, "mu": 0.0, "sigma": 1.0, "q": 2}
-    for name, (needs, _) in DISTRIBUTIONS.items():
-        extra = {"q": 2} if name.startswith("q_") else {}
-        parameter = {"distribution": name, **extra, **{key: given[key] for key in needs}}
+    for name, (needs, takes, _) in DISTRIBUTIONS.items():
+        parameter = {"distribution": name, **{key: given[key] for key in (*needs, *takes) if key in given}}
         domain = parameter_domain(parameter, "p", is_grid=False)
         assert Space({"x": domain}).describe()
     exact = parameter_domain({"distribution": "q_uniform", "min": 1, "max": 9, "q": 2}, "p", is_grid=False)
     assert described({"x": exact}) == described({"x": tune.qrandint(1, 9, 2)})
+
+
+def test_what_is_given_decides_the_distribution() -> None:
+    for parameter, expected in (
+        ({"min": 0, "max": 256, "q": 32}, tune.qrandint(0, 256, 32)),
+        ({"min": 0.0, "max": 1.0, "q": 0.1}, tune.quniform(0.0, 1.0, 0.1)),
+        ({"mu": 1.0, "q": 0.5}, tune.qrandn(1.0, 1.0, 0.5)),
+        ({"sigma": 2}, tune.randn(0.0, 2)),
+    ):
+        assert described({"x": parameter_domain(parameter, "p", is_grid=False)}) == described({"x": expected})
+    assert parameter_domain({"min": 0, "max": 64, "q": 32}, "p", is_grid=True).options == (0, 32, 64)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "words"),
+    [
+        ({"distribution": "uniform", "min": 0, "max": 1, "q": 0.1}, "uniform does not take q. Give q_uniform"),
+        ({"distribution": "int_uniform", "min": 0, "max": 8, "q": 2}, "int_uniform does not take q. Give q_uniform"),
+        ({"distribution": "normal", "min": 0, "max": 1}, "normal does not take max, min. It takes mu, sigma"),
+        ({"distribution": "log_uniform_values", "min": 1, "max": 8, "q": 2}, "Give q_log_uniform_values"),
+        ({"values": [1, 2], "min": 0}, "categorical does not take min"),
+        ({"value": 1, "values": [1, 2]}, "categorical does not take value"),
+        ({"value": 1, "max": 2}, "constant does not take max"),
+        ({"min": 0, "max": 1, "mu": 0}, "int_uniform does not take mu"),
+        ({"distribution": "beta", "a": 1}, "'beta' is not known here"),
+    ],
+)
+def test_a_key_that_a_distribution_does_not_have_is_refused(parameter: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as found:
+        parameter_domain(parameter, "parameters.a", is_grid=False)
+    assert str(found.value).startswith("parameters.a: ") and words in str(found.value)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +139,7 @@ def test_every_distribution_makes_a_domain() -> None:
         ({"metric": {"name": "loss", "goal": "smaller"}}, "goal"),
         ({"metric": {"name": "loss", "target": 1}}, "target"),
         ({"parameters": None}, "parameters is None"),
-        ({"parameters": {"a": {"distribution": "beta", "a": 1}}}, "parameters.a has"),
+        ({"parameters": {"a": {"distribution": "uniform", "min": 0, "max": 1, "a": 1}}}, "does not take a"),
         ({"parameters": {"a": {"distribution": "inv_log_uniform", "min": 1, "max": 2}}}, "is not known here"),
         ({"parameters": {"a": {"values": [1, 2], "probabilities": [0.1, 0.9]}}}, "equally likely"),
         ({"parameters": {"a": {"min": 1}}}, "Give value, values, or min and max"),

@@ -21,7 +21,7 @@ from tunesmith.space import (
 )
 
 _MAX_GRID_VALUES = 10_000
-_PARAMETER_KEYS = {"value", "values", "distribution", "min", "max", "q", "mu", "sigma", "probabilities"}
+_BOUNDS = ("min", "max")
 
 
 def _int_uniform(p: Mapping[str, Any]) -> Any:
@@ -48,20 +48,21 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-#: Distribution -> the keys it needs, and how it is made.
-DISTRIBUTIONS: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Any]]] = {
-    "constant": (("value",), lambda p: p["value"]),
-    "categorical": (("values",), lambda p: choice(p["values"])),
-    "int_uniform": (("min", "max"), _int_uniform),
-    "uniform": (("min", "max"), lambda p: uniform(p["min"], p["max"])),
-    "q_uniform": (("min", "max"), _q_uniform),
-    "log_uniform": (("min", "max"), lambda p: loguniform(math.exp(p["min"]), math.exp(p["max"]))),
-    "log_uniform_values": (("min", "max"), lambda p: loguniform(p["min"], p["max"])),
-    "q_log_uniform": (("min", "max"), lambda p: qloguniform(math.exp(p["min"]), math.exp(p["max"]), p.get("q", 1))),
-    "q_log_uniform_values": (("min", "max"), _q_log_uniform_values),
-    "normal": ((), lambda p: randn(p.get("mu", 0.0), p.get("sigma", 1.0))),
-    "q_normal": ((), lambda p: qrandn(p.get("mu", 0.0), p.get("sigma", 1.0), p.get("q", 1))),
+#: Distribution -> the keys it needs, those it also takes, and how it is made.
+DISTRIBUTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Mapping[str, Any]], Any]]] = {
+    "constant": (("value",), (), lambda p: p["value"]),
+    "categorical": (("values",), ("probabilities",), lambda p: choice(p["values"])),
+    "int_uniform": (_BOUNDS, (), _int_uniform),
+    "uniform": (_BOUNDS, (), lambda p: uniform(p["min"], p["max"])),
+    "q_uniform": (_BOUNDS, ("q",), _q_uniform),
+    "log_uniform": (_BOUNDS, (), lambda p: loguniform(math.exp(p["min"]), math.exp(p["max"]))),
+    "log_uniform_values": (_BOUNDS, (), lambda p: loguniform(p["min"], p["max"])),
+    "q_log_uniform": (_BOUNDS, ("q",), lambda p: qloguniform(math.exp(p["min"]), math.exp(p["max"]), p.get("q", 1))),
+    "q_log_uniform_values": (_BOUNDS, ("q",), _q_log_uniform_values),
+    "normal": ((), ("mu", "sigma"), lambda p: randn(p.get("mu", 0.0), p.get("sigma", 1.0))),
+    "q_normal": ((), ("mu", "sigma", "q"), lambda p: qrandn(p.get("mu", 0.0), p.get("sigma", 1.0), p.get("q", 1))),
 }
+_WITH_STEPS = {"int_uniform": "q_uniform", **{name[2:]: name for name in DISTRIBUTIONS if name.startswith("q_")}}
 
 
 def parameter_domain(parameter: Mapping[str, Any], where: str, *, is_grid: bool) -> Any:
@@ -69,18 +70,13 @@ def parameter_domain(parameter: Mapping[str, Any], where: str, *, is_grid: bool)
 
     Raises: ConfigError or SpaceError that begins with `where`.
     """
-    if unknown := {str(key) for key in parameter} - _PARAMETER_KEYS:
-        raise ConfigError(f"{where} has {sorted(unknown)}, which is not known. Known: {sorted(_PARAMETER_KEYS)}.")
     name = parameter.get("distribution") or _inferred(parameter, where)
     if name not in DISTRIBUTIONS:
         raise ConfigError(f"{where}: the distribution {name!r} is not known here. Known: {', '.join(DISTRIBUTIONS)}.")
-    if parameter.get("probabilities") is not None:
-        raise ConfigError(f"{where}: probabilities are not known here; all values are equally likely.")
-    needs, make = DISTRIBUTIONS[name]
-    if missing := [key for key in needs if key not in parameter]:
-        raise ConfigError(f"{where}: {name} needs {' and '.join(missing)}.")
+    _check_keys(parameter, name, where)
     if is_grid and name not in ("constant", "categorical"):
         return choice(_grid_values(parameter, name, where))
+    make = DISTRIBUTIONS[name][2]
     try:
         return make(parameter)
     except SpaceError as error:
@@ -89,16 +85,31 @@ def parameter_domain(parameter: Mapping[str, Any], where: str, *, is_grid: bool)
         raise ConfigError(f"{where}: {dict(parameter)!r}: {error}.") from None
 
 
+def _check_keys(parameter: Mapping[str, Any], name: str, where: str) -> None:
+    """Raise for a key that is missing, or would be ignored: the space would be another than the one written down."""
+    needs, takes, _ = DISTRIBUTIONS[name]
+    if missing := [key for key in needs if key not in parameter]:
+        raise ConfigError(f"{where}: {name} needs {' and '.join(missing)}.")
+    if extra := sorted(map(str, set(parameter) - {*needs, *takes, "distribution"})):
+        is_stepped = extra == ["q"] and name in _WITH_STEPS
+        advice = f"Give {_WITH_STEPS[name]}" if is_stepped else f"It takes {', '.join((*needs, *takes))}"
+        raise ConfigError(f"{where}: {name} does not take {', '.join(extra)}. {advice}.")
+    if parameter.get("probabilities") is not None:
+        raise ConfigError(f"{where}: probabilities are not known here; all values are equally likely.")
+
+
 def _inferred(parameter: Mapping[str, Any], where: str) -> str:
-    """As W&B does: by the keys, and between whole bounds whole numbers."""
+    """As W&B does: by the keys, and between whole bounds whole numbers. A q makes steps."""
     if "values" in parameter:
         return "categorical"
     if "value" in parameter:
         return "constant"
     if "min" in parameter and "max" in parameter:
+        if "q" in parameter:
+            return "q_uniform"
         return "int_uniform" if _is_whole(parameter["min"]) and _is_whole(parameter["max"]) else "uniform"
     if "mu" in parameter or "sigma" in parameter:
-        return "normal"
+        return "q_normal" if "q" in parameter else "normal"
     raise ConfigError(f"{where} is {dict(parameter)!r}. Give value, values, or min and max.")
 
 
