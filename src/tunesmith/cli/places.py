@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,23 @@ def experiment_folders(root: Path) -> list[Path]:
         return []
     for folder in root.iterdir():
         try:
-            found.append(((folder / DATABASE_NAME).stat().st_mtime, folder))
+            found.append((_changed_at(folder), folder))
         except OSError:
             continue
     return [path for _, path in sorted(found, key=lambda item: (-item[0], item[1].name))]
+
+
+def _changed_at(folder: Path) -> float:
+    """When something was last stored: a driver writes to the log beside the database, and only at times into it.
+
+    Raises: OSError where there is no database.
+    """
+    at = (folder / DATABASE_NAME).stat().st_mtime
+    with suppress(OSError):
+        log = (folder / f"{DATABASE_NAME}-wal").stat()
+        if log.st_size:  # else somebody who reads has made it
+            at = max(at, log.st_mtime)
+    return at
 
 
 def find_experiment(name: str | None, storage: str | None) -> Path:
@@ -60,6 +74,23 @@ def open_experiment(name: str | None, storage: str | None) -> Reader:
     from tunesmith.stores import open_reader
 
     return open_reader(find_experiment(name, storage))
+
+
+def running_experiments(root: Path) -> list[Path]:
+    """Folders of the experiments that have a driver, the one changed last first."""
+    from tunesmith.errors import TunesmithError
+    from tunesmith.stores import open_reader
+
+    found = []
+    for folder in experiment_folders(root):
+        with suppress(TunesmithError):
+            reader = open_reader(folder)
+            try:
+                if reader.driver() is not None:
+                    found.append(folder)
+            finally:
+                reader.close()
+    return found
 
 
 def _did_you_mean(name: str, root: Path) -> str:
