@@ -11,7 +11,7 @@ from tunesmith.searchers.repeated_configs import RepeatedConfigs
 from tunesmith.trial import Checkpoint, Mode, Objective, TrialStatus
 
 DEFAULTS = Choices()
-COMPLETED, FAILED = TrialStatus.COMPLETED, TrialStatus.FAILED
+COMPLETED, STOPPED, FAILED = TrialStatus.COMPLETED, TrialStatus.STOPPED, TrialStatus.FAILED
 
 
 def summary(seen, width=80, **choices) -> list[str]:
@@ -192,19 +192,21 @@ def test_foreign_text_stays_text_in_the_summary():
 # ---------------------------------------------------------------- confirm
 
 
-def test_a_winner_among_several_is_offered_to_be_confirmed_in_one_line():
-    lines = summary(finished(trial(0, COMPLETED), trial(1, COMPLETED)))
+@pytest.mark.parametrize("states", [(COMPLETED, COMPLETED), (COMPLETED, STOPPED), (STOPPED, STOPPED)])
+def test_a_winner_among_several_is_offered_to_be_confirmed_in_one_line(states):
+    lines = summary(finished(*(trial(i, state) for i, state in enumerate(states))))
     assert part(lines, "confirm") == "the best may be lucky: tunesmith.confirm(result) runs it again"
 
 
 @pytest.mark.parametrize(
     "seen",
     [
-        finished(trial(0, COMPLETED), trial(1, TrialStatus.STOPPED)),
+        finished(trial(0, COMPLETED), trial(1, FAILED)),
+        finished(trial(0, COMPLETED), trial(1, STOPPED, loss=float("nan"))),
         finished(trial(0, COMPLETED), trial(1, COMPLETED), objective=None, best=None),
         finished(trial(0, COMPLETED), trial(1, COMPLETED), objective=Objective(("loss", "size"), (Mode.MIN, Mode.MIN))),
     ],
-    ids=["one completed", "no metric", "several metrics"],
+    ids=["one failed", "one without a value", "no metric", "several metrics"],
 )
 def test_nothing_is_offered_where_nothing_could_be_confirmed(seen):
     assert not any(line.startswith("confirm") for line in summary(seen))

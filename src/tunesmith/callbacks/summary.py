@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import textwrap
@@ -38,6 +39,7 @@ _END_WORDS = {
     EndReason.FAILED: "ended by failures",
     EndReason.INTERRUPTED: "interrupted",
 }
+_CONFIRMABLE = (TrialStatus.COMPLETED, TrialStatus.STOPPED)
 _CONFIRMING = "RepeatedConfigs"  #: the searcher of `tunesmith.confirm`
 
 
@@ -84,10 +86,14 @@ def _offer(view: ProgressView, choices: Choices, width: int) -> list[StyledLine]
     """That the winner may be lucky, where there were others to win against."""
     objective = view.objective if choices.metric is None else None
     is_one_metric = objective is not None and len(objective.metrics) == 1
-    n_completed = view.counts.get(TrialStatus.COMPLETED, 0)
-    if not is_one_metric or n_completed < 2 or view.best is None or view.searcher_name == _CONFIRMING:
+    n_with_value = sum(trial.status in _CONFIRMABLE and _has_value(trial) for trial in view.trials)
+    if not is_one_metric or n_with_value < 2 or view.best is None or view.searcher_name == _CONFIRMING:
         return []
     return _field("confirm", "the best may be lucky: tunesmith.confirm(result) runs it again", width)
+
+
+def _has_value(trial: Trial) -> bool:
+    return trial.best_value is not None and math.isfinite(trial.best_value)
 
 
 def _best_part(view: ProgressView, choices: Choices, width: int) -> list[StyledLine]:
