@@ -8,16 +8,11 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from tunesmith.analysis.claims import best_claims
-from tunesmith.analysis.confirmation import Confirmation, Confirmed, judge
+from tunesmith.analysis.confirmation import Confirmation
+from tunesmith.analysis.confirmed import Confirmed
 from tunesmith.analysis.intervals import mean_of, t_interval, welch_interval
-from tunesmith.errors import ConfigError, TuneError
-from tunesmith.trial import MetricConstraint, Mode, Objective, TrialStatus
-
-from .written import objective, write
-
-MIN = objective(loss="min")
-COMPLETED, FAILED = TrialStatus.COMPLETED, TrialStatus.FAILED
+from tunesmith.errors import TuneError
+from tunesmith.trial import MetricConstraint, Mode
 
 
 def confirmed(*values: float, claimed: float = 0.0, **facts: Any) -> Confirmed:
@@ -50,6 +45,14 @@ def test_welch_interval_is_that_of_an_independent_library(one, other):
 def test_one_value_has_no_interval():
     assert t_interval([1.0]) is None and t_interval([]) is None
     assert welch_interval([1.0], [1.0, 2.0]) is None
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_intervals_of_several_means_hold_all_at_once(k):
+    """Of independent means: each at level 0.95 ** (1 / k), so that all of them hold with probability 0.95."""
+    values = [1.0, 2.0, 4.0, 8.0]
+    expected = stats.t.interval(0.95 ** (1 / k), 3, loc=3.75, scale=stats.sem(values))
+    assert t_interval(values, n_means=k) == pytest.approx(expected, rel=1e-9)
 
 
 def test_equal_values_differ_exactly():
@@ -90,10 +93,60 @@ def test_one_repeat_gives_no_interval_and_says_so():
     assert "which may be luck" in found.words()
 
 
+def test_best_is_clear_only_where_it_is_better_than_every_other():
+    """The second is behind for certain; the third, whose values are wild, may well be the better one."""
+    first, second = confirmed(0.1, 0.101, 0.099, x=1), confirmed(0.12, 0.121, 0.119, x=2)
+    found = confirmation(first, second, confirmed(0.01, 0.05, 0.35, x=3))
+    assert [one.config["x"] for one in found.configs] == [1, 2, 3]
+    assert found.lead is not None and found.lead.interval is not None and found.lead.interval[0] > 0
+    assert found.lead.unclear == (3,) and not found.lead.is_clear
+    assert "These repeats cannot tell it from config 3." in found.words()
+    clear = confirmation(first, second, confirmed(0.2, 0.21, x=3))
+    assert clear.lead is not None and clear.lead.is_clear
+    assert "It is better than every other, than the second by 0.02 (95 % interval" in clear.words()
+
+
+def test_one_that_has_no_interval_is_not_told_apart():
+    found = confirmation(confirmed(0.1, 0.101, x=1), confirmed(0.5, 0.51, x=2), confirmed(0.9, x=3))
+    assert found.lead is not None and found.lead.unclear == (3,)
+
+
+def test_interval_of_a_mean_is_widened_for_the_number_of_configs():
+    one = confirmed(1.0, 2.0, 4.0)
+    assert one.interval == t_interval([1.0, 2.0, 4.0])
+    assert confirmation(one, confirmed(9.0), confirmed()).best.interval == t_interval([1.0, 2.0, 4.0], n_means=3)
+
+
+def test_config_that_mostly_gives_no_value_is_not_the_best():
+    diverging = confirmed(0.1, x=1, n_failed=2, n_no_value=2)
+    found = confirmation(diverging, confirmed(0.12, 0.121, 0.119, 0.12, 0.122, x=2))
+    assert found.best.config == {"x": 2} and found.lead is None
+    assert "Not compared with config 2: most of its repeats gave no value." in found.words()
+    half = confirmation(confirmed(0.1, 0.1, x=1, n_failed=2), confirmed(0.12, 0.12, x=2))
+    assert half.best.config == {"x": 1}
+    assert "Take the first: its mean over 2 repeats is 0.1 (95 % interval 0.1 to 0.1)." in half.words()
+    assert "2 of its 4 repeats gave no value." in half.words()
+
+
+def test_config_without_any_repeat_yet_is_no_failing_one():
+    found = confirmation(confirmed(1, 2, x=1, n_left=3), confirmed(x=2, n_left=5), confirmed(8, 9, x=3, n_left=3))
+    assert "It is not over" in found.words() and "Not compared" not in found.words()
+    assert "every other" not in found.words().replace("every other that is compared", "")
+
+
+def test_where_every_config_mostly_gives_no_value_none_is_to_be_taken():
+    found = confirmation(confirmed(0.1, 0.2, x=1, n_no_value=3), confirmed(0.3, 0.4, x=2, n_failed=3), confirmed(x=3))
+    words = found.words()
+    assert "Take none of them: most repeats of every config gave no value." in words
+    assert found.lead is None and "Take the first" not in words and "leads" not in words
+    assert "config = {" in confirmation(confirmed(1.0)).words()
+    assert "config = {" not in words and "config = {" not in found._repr_html_()
+
+
 def test_config_without_a_value_is_last_and_its_failures_are_shown():
     found = confirmation(confirmed(n_failed=2, n_no_value=1, x=1), confirmed(5.0, 6.0, x=2))
     assert [one.config["x"] for one in found.configs] == [2, 1]
-    assert "2 failed, 1 without a finite value" in found.words()
+    assert "2 failed, 1 without a value" in found.words()
     assert found.lead is None
 
 
@@ -115,6 +168,27 @@ def test_config_that_breaks_a_bound_more_often_than_not_is_not_the_best():
     assert "2 broke latency <= 20" in found.words()
 
 
+LATENCY = MetricConstraint("latency", True, 20)
+
+
+def test_config_that_keeps_the_bounds_is_not_compared_with_one_that_breaks_them():
+    found = confirmation(
+        confirmed(0.5, 0.51, 0.52, x=1), confirmed(0.1, 0.11, 0.12, n_out_of_bounds=3, x=2), constraints=[LATENCY]
+    )
+    assert found.best.config == {"x": 1} and found.lead is None
+    assert "leads" not in found.words()
+    assert "Not compared with config 2: most of its repeats broke latency <= 20." in found.words()
+
+
+def test_best_of_those_that_all_break_the_bounds_is_said_to_be_that():
+    worse, better = confirmed(0.5, 0.51, n_out_of_bounds=2, x=1), confirmed(0.1, 0.11, n_out_of_bounds=2, x=2)
+    found = confirmation(worse, better, constraints=[LATENCY])
+    words = "No config keeps latency <= 20 in at least half of its repeats; the best of them is the first: its mean"
+    assert words in found.words() and "Take the first" not in found.words()
+    assert found.lead is not None and found.lead.by == pytest.approx(0.4)
+    assert "No config keeps latency <= 20" in confirmation(better, constraints=[LATENCY]).words()
+
+
 def test_optimism_of_the_search_is_said():
     assert (
         "The search had seen 0.5 of it: 1 better than the repeats" in confirmation(confirmed(1, 2, claimed=0.5)).words()
@@ -127,6 +201,13 @@ def test_optimism_of_the_search_is_said():
 def test_repeats_that_are_all_alike_are_not_taken_for_certainty():
     assert "sets its own seed" in confirmation(confirmed(1, 1), confirmed(2, 2)).words()
     assert "sets its own seed" not in confirmation(confirmed(1, 1), confirmed(2, 3)).words()
+    assert "sets its own seed" in confirmation(confirmed(1, 1), confirmed(2)).words()
+
+
+def test_values_that_are_alike_beside_repeats_without_one_are_no_sign_of_a_fixed_seed():
+    words = confirmation(confirmed(1, 1, 1, n_no_value=1), confirmed(2, 2)).words()
+    assert "sets its own seed" not in words
+    assert "The values of each config are all the same: they say nothing about noise." in words
 
 
 def test_html_shows_what_came_from_outside_and_does_nothing_else():
@@ -135,90 +216,3 @@ def test_html_shows_what_came_from_outside_and_does_nothing_else():
     bound = MetricConstraint(evil, True, 1)
     text = Confirmation([one, one], metric=evil, mode=Mode.MIN, constraints=[bound])._repr_html_()
     assert "<script" not in text and text.count("&lt;script&gt;") >= 4
-
-
-# ---------------------------------------------------------------- claims
-
-
-def test_claims_are_the_best_different_configs_that_did_not_fail(tmp_path):
-    result = write(
-        tmp_path / "e",
-        [[5.0, 1.0, 1.0], [0.5], [2.0, 4.0], [3.0, 0.75], [math.nan]],
-        configs=[{"x": 1, "y": 0}, {"x": 2}, {"x": 3}, {"y": 0, "x": 1}, {"x": 5}],
-        states=[COMPLETED, FAILED, TrialStatus.STOPPED, COMPLETED, COMPLETED],
-        objective=MIN,
-    )
-    claims = best_claims(result, 5)
-    assert [(claim.trial, claim.value, claim.step) for claim in claims] == [(3, 0.75, 2), (2, 2.0, 1)]
-    assert len(best_claims(result, 1)) == 1
-
-
-def test_first_of_equal_steps_is_claimed_and_max_takes_the_largest(tmp_path):
-    result = write(tmp_path / "e", [[1.0, 7.0, 7.0]], objective=objective(loss="max"))
-    assert [(claim.value, claim.step) for claim in best_claims(result, 3)] == [(7.0, 2)]
-
-
-def test_claims_keep_the_constraints(tmp_path):
-    bound = Objective(("loss",), (Mode.MIN,), (MetricConstraint("latency", True, 20),))
-    reports = [{"loss": 1.0, "latency": 30.0}, {"loss": 2.0, "latency": 10.0}]
-    result = write(tmp_path / "e", [reports], objective=bound)
-    assert [(claim.value, claim.step) for claim in best_claims(result, 3)] == [(2.0, 2)]
-
-
-def test_claims_over_folds_are_means_over_the_most(tmp_path):
-    folds = [[{"loss": v, "fold": k} for k, v in enumerate(values)] for values in ([1.0, 3.0], [0.1], [4.0, 6.0])]
-    result = write(tmp_path / "e", folds, configs=[{"x": i} for i in range(3)], objective=MIN)
-    assert [(claim.trial, claim.value, claim.step) for claim in best_claims(result, 3)] == [(0, 2.0, 2), (2, 5.0, 2)]
-
-
-@pytest.mark.parametrize(
-    ("which", "words"), [(None, "without a metric"), (objective(loss="min", size="min"), "objectives loss, size")]
-)
-def test_claims_need_one_metric(tmp_path, which, words):
-    result = write(tmp_path / "e", [[1.0]], objective=which)
-    with pytest.raises(ConfigError, match=words):
-        best_claims(result, 1)
-
-
-def test_without_a_finite_value_there_is_nothing_to_confirm(tmp_path):
-    result = write(tmp_path / "e", [[math.nan], [1.0]], states=[COMPLETED, FAILED], objective=MIN)
-    with pytest.raises(TuneError, match="nothing to confirm"):
-        best_claims(result, 1)
-
-
-# ---------------------------------------------------------------- judging
-
-
-def test_repeats_are_judged_at_the_claimed_step_or_the_last_before_it(tmp_path):
-    search = write(tmp_path / "s", [[9.0, 1.0], [2.0]], configs=[{"x": 1}, {"x": 2}], objective=MIN)
-    series = [[9.0, 3.0, 0.0], [5.0, 0.0], [8.0], [7.0], [9.0, math.nan], [1.0], [1.0, 2.0], [6.0], [0.0], [6.5]]
-    states = [COMPLETED] * 6 + [FAILED, COMPLETED, TrialStatus.INTERRUPTED, COMPLETED]
-    repeats = write(tmp_path / "c", series, states=states, objective=MIN)
-    found = judge(best_claims(search, 2), [{"x": 1}, {"x": 2}], repeats, repeats=6)
-    first, second = sorted(found.configs, key=lambda one: one.config["x"])
-    assert first.values == (3.0, 8.0)
-    assert (first.n_no_value, first.n_failed, first.n_left) == (1, 1, 2)
-    assert second.values == (5.0, 7.0, 1.0, 6.0, 6.5)
-    assert (second.n_no_value, second.n_failed, second.n_left) == (0, 0, 1)
-    assert "It is not over: the same call goes on." in found.words()
-
-
-def test_repeats_that_break_a_bound_at_their_step_are_counted(tmp_path):
-    bound = Objective(("loss",), (Mode.MIN,), (MetricConstraint("latency", True, 20),))
-    search = write(tmp_path / "s", [[{"loss": 1.0, "latency": 10.0}]], objective=bound)
-    series = [[{"loss": 1.5, "latency": at}] for at in (10.0, 21.0)]
-    found = judge(
-        best_claims(search, 1),
-        [{}],
-        write(tmp_path / "c", series, objective=MIN),
-        repeats=2,
-        constraints=bound.constraints,
-    )
-    assert (found.configs[0].n, found.configs[0].n_out_of_bounds) == (2, 1)
-
-
-def test_repeats_over_folds_are_judged_by_their_means(tmp_path):
-    folds = [[{"loss": v, "fold": k} for k, v in enumerate(values)] for values in ([1.0, 3.0], [2.0, 6.0])]
-    search = write(tmp_path / "s", folds[:1], objective=MIN)
-    found = judge(best_claims(search, 1), [{}], write(tmp_path / "c", folds, objective=MIN), repeats=2)
-    assert found.configs[0].values == (2.0, 4.0)

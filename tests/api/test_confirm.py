@@ -170,6 +170,38 @@ def test_class_trainables_are_trained_to_the_step_too() -> None:
     assert found.best.values == (0.0, 0.0)
 
 
+def test_folds_are_all_trained_whatever_number_of_reports_the_lucky_trial_needed() -> None:
+    """Early stopping within folds: the search's trial took 6 reports, a repeat takes 15."""
+    n_epochs = iter([2, 5, 5, 5])
+
+    def folds(config: dict[str, Any]) -> None:
+        n = next(n_epochs)
+        for fold, loss in enumerate([0.1, 0.5, 0.9]):
+            for _ in range(n):
+                tune.report(loss=loss, fold=fold)
+
+    result = search(folds, {"x": 1})
+    found = confirm(result, repeats=2)
+    assert found.best.values == pytest.approx((0.5, 0.5)) and found.best.n_no_value == 0
+    assert {trial.step for trial in found.result.trials} == {15}
+    assert confirm(result, repeats=3).best.n == 3
+
+
+class Folds(tune.Trainable):
+    def setup(self, config: dict[str, Any]) -> None:
+        self.fold = -1
+
+    def step(self) -> dict[str, float]:
+        self.fold += 1
+        return {"loss": 1.0 + self.fold, "fold": self.fold}
+
+
+def test_class_trainables_over_folds_end_though_they_do_not_end_by_themselves() -> None:
+    found = confirm(search(Folds, {"x": 1}, stop={"training_iteration": 3}), repeats=2)
+    assert found.best.values == (2.0, 2.0)
+    assert confirm(tune.load(found.result.folder.parent / "mine"), repeats=3, trainable=Folds).best.n == 3
+
+
 def test_returned_number_without_a_metric_is_confirmed() -> None:
     result = tune.maximize(lambda config: config["x"], FLAT, num_samples=1, executor="inline", verbose=0)
     found = confirm(result, top=1)
@@ -189,7 +221,7 @@ def test_failures_and_nan_are_counted_and_raise_nothing() -> None:
     found = confirm(search(shaky, {"x": 1}), repeats=3)
     one = found.configs[0]
     assert (one.values, one.n_failed, one.n_no_value) == ((4.0,), 1, 1)
-    assert "1 failed, 1 without a finite value" in str(found)
+    assert "1 failed, 1 without a value" in str(found)
     assert found.best.interval is None
 
 

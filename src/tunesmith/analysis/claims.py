@@ -29,6 +29,7 @@ class Claim:
     value: float
     step: int  #: of that value; where folds are reported, of the last of them
     trial: int  #: index of the trial that reported it
+    n_folds: int = 0  #: that the value is the mean over; 0 where it is of one report
 
 
 def single_objective(result: ExperimentAnalysis) -> Objective:
@@ -58,11 +59,11 @@ def best_claims(result: ExperimentAnalysis, top: int) -> list[Claim]:
     left_out = {trial for (trial,) in [*rows, *reader.query(CLONES)]}
     found = [one for one in _best_of_each(reader, objective, left_out) if math.isfinite(one[2])]
     best: dict[str, Claim] = {}
-    for trial, step, value in sorted(found, key=lambda one: (mode.as_loss(one[2]), one[0])):
+    for trial, step, value, n_folds in sorted(found, key=lambda one: (mode.as_loss(one[2]), one[0])):
         if len(best) == top:
             break
         text = config_text(reader, trial)
-        best.setdefault(same_text(text), Claim(text, value, step, trial))
+        best.setdefault(same_text(text), Claim(text, value, step, trial, n_folds))
     if not best:
         raise TuneError(
             f"No trial of {reader.spec.name!r} that did not fail has a finite {objective.metric!r}: there is nothing "
@@ -81,13 +82,13 @@ def same_text(text: str) -> str:
     return json.dumps(json.loads(text), sort_keys=True)
 
 
-def _best_of_each(reader: Reader, objective: Objective, left_out: set[int]) -> list[tuple[int, int, float]]:
-    """Trial, step and value of the best of each trial that may be called one of the best."""
+def _best_of_each(reader: Reader, objective: Objective, left_out: set[int]) -> list[tuple[int, int, float, int]]:
+    """Trial, step, value and number of folds of the best of each trial that may be called one of the best."""
     if means := metric_over_folds(reader, objective.metric):
         feasible = feasible_trials(reader, objective.constraints) - left_out
         eligible = of_most_folds(mean for trial, mean in means.items() if trial in feasible)
-        return [(mean.trial, mean.step, mean.value) for mean in eligible]
+        return [(mean.trial, mean.step, mean.value, mean.n_folds) for mean in eligible]
     source, values = points(reader, objective.metric, constraints=objective.constraints)
     order = "" if objective.mode is Mode.MIN else "DESC"
     rows = reader.query(_BEST_STEP.format(order=order, source=source), values)
-    return [(trial, step, float(v)) for trial, step, v in rows if trial not in left_out]
+    return [(trial, step, float(v), 0) for trial, step, v in rows if trial not in left_out]

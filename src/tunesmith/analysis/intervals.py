@@ -14,12 +14,17 @@ def mean_of(values: Sequence[float]) -> float:
     return math.fsum(value / len(values) for value in values) if values else math.nan
 
 
-def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Student's 95 % interval of the mean; None for fewer than 2 values."""
+def t_interval(values: Sequence[float], *, n_means: int = 1) -> tuple[float, float] | None:
+    """Student's 95 % interval of the mean; None for fewer than 2 values.
+
+    Args: n_means: independent means of which one is picked by its value: so wide that the intervals of all of them hold
+        at once with 95 %, and that of the picked one at least as often.
+    Source: Šidák 1967, Journal of the American Statistical Association 62.
+    """
     if len(values) < 2:
         return None
     mean, error = mean_of(values), _standard_error(values)
-    return _around(mean, error, len(values) - 1)
+    return _around(mean, error, len(values) - 1, confidence=CONFIDENCE ** (1 / n_means))
 
 
 def welch_interval(one: Sequence[float], other: Sequence[float]) -> tuple[float, float] | None:
@@ -44,8 +49,8 @@ def _standard_error(values: Sequence[float]) -> float:
     return math.hypot(*(value - mean for value in values)) / math.sqrt(n - 1) / math.sqrt(n)
 
 
-def _around(center: float, error: float, freedom: float) -> tuple[float, float]:
+def _around(center: float, error: float, freedom: float, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
     from scipy.special import stdtrit
 
-    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
     return center - half, center + half

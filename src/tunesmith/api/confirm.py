@@ -7,7 +7,8 @@ from typing import Any
 
 from tunesmith.analysis import ExperimentAnalysis
 from tunesmith.analysis.claims import Claim, best_claims, same_text, single_objective
-from tunesmith.analysis.confirmation import Confirmation, judge
+from tunesmith.analysis.confirmation import Confirmation
+from tunesmith.analysis.repeats import judge
 from tunesmith.api.folder import existing
 from tunesmith.api.load import stored_arguments
 from tunesmith.api.run import run
@@ -22,6 +23,7 @@ from tunesmith.stoppers.arguments import whole
 from tunesmith.stoppers.own_limit import OwnLimitStopper
 from tunesmith.stores import open_reader
 from tunesmith.stores.codec import parse_config
+from tunesmith.trialside.trainable import Trainable
 
 #: Arguments of `run` that are settled here.
 _SETTLED = (
@@ -48,6 +50,7 @@ def confirm(
 
     The best of many noisy results is partly luck. Each repeat is trained to the step at which its config was best in
     the search, and judged by its value there (the last before it, where it ended earlier), not by its luckiest step.
+    Functions that report folds train all of them to their own end, and are judged by the mean over them.
     The repeats are an experiment of their own beside the search; the same call goes on with it, and larger `repeats`
     add to it. Failed repeats are counted, and raise nothing.
 
@@ -74,7 +77,8 @@ def confirm(
     space = _space(result, config)
     configs = [_config(claim, space) for claim in claims]
     name = f"{result.folder.name[:192]}-confirm" if name is None else name
-    _check_begun(result, name, claims)
+    limits = [_limit(claim, trainable) for claim in claims]
+    _check_begun(result, name, claims, limits)
     repeated = run(
         trainable,
         config=space.tree,
@@ -84,7 +88,7 @@ def confirm(
         mode=objective.mode.value,
         num_samples=repeats * len(claims),
         search_alg=RepeatedConfigs(
-            [Suggestion(own, max_t=claim.step) for own, claim in zip(configs, claims, strict=True)], repeats
+            [Suggestion(own, max_t=limit) for own, limit in zip(configs, limits, strict=True)], repeats
         ),
         stop=OwnLimitStopper(),
         seed=None if seed is None else derived_seed(check_number("seed", seed), "confirm"),
@@ -167,7 +171,17 @@ def _config(claim: Claim, space: Space) -> dict[str, Any]:
     return config
 
 
-def _check_begun(result: ExperimentAnalysis, name: str, claims: Sequence[Claim]) -> None:
+def _limit(claim: Claim, trainable: Any) -> int | None:
+    """How far its repeats are trained; None: to their own end.
+
+    How many reports a fold takes may be chance (early stopping), so that a limit would cut folds off. Classes have one
+    nevertheless: without a stop rule they would not end.
+    """
+    is_class = isinstance(trainable, type) and issubclass(trainable, Trainable)
+    return None if claim.n_folds and not is_class else claim.step
+
+
+def _check_begun(result: ExperimentAnalysis, name: str, claims: Sequence[Claim], limits: Sequence[int | None]) -> None:
     """Repeats of other configs, or to other steps, are not added to."""
     folder = existing(result.folder.parent, name)
     if folder is None:
@@ -177,7 +191,7 @@ def _check_begun(result: ExperimentAnalysis, name: str, claims: Sequence[Claim])
         begun = reader.query(_BEGUN)
     finally:
         reader.close()
-    wanted = [(same_text(claim.text), float(claim.step)) for claim in claims]
+    wanted = [(same_text(claim.text), limit) for claim, limit in zip(claims, limits, strict=True)]
     if any((same_text(text), max_t) != wanted[trial % len(wanted)] for trial, text, max_t in begun):
         raise ExperimentExistsError(
             f"The experiment {name!r} exists and repeats other configs: top= differs, or the search has found better "
