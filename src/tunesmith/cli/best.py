@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,14 +12,11 @@ from tunesmith.cli.output import number, print_json, say, table, warn
 from tunesmith.cli.places import experiment_argument, json_option, open_experiment, storage_option
 
 if TYPE_CHECKING:
-    from tunesmith.analysis import ExperimentAnalysis
+    from tunesmith.analysis.scores import BestReport
     from tunesmith.stores import Reader
 
 
-class _Ranked(NamedTuple):
-    metric: str
-    trial: int
-    value: float
+_KEPT = "SELECT path FROM checkpoints WHERE trial = ? AND attempt = ? AND step = ? AND state = 'kept'"
 
 
 @click.command("best", short_help="The best config, its value and checkpoint.")
@@ -42,79 +39,91 @@ def command(
     """
     reader = open_experiment(experiment, storage)
     try:
+        _check_is_known(reader, metric, mode)
         if top is not None:
-            return _print_top(reader, metric, mode, n=top, as_json=as_json)
-        found = best_facts(reader, metric, mode)
-        if found is None:
-            warn(f"tunesmith: {reader.spec.name} has no result to choose from yet. See `tunesmith show`.")
-            return exit_codes.NOTHING
+            found = top_facts(reader, metric, mode, n=top)
+            _print_top(found, as_json=as_json)
+            return exit_codes.OK if found else exit_codes.NOTHING
+        best = best_facts(reader, metric, mode)
         if as_json:
-            print_json(found)
-        else:
-            _print_best(found)
-        return exit_codes.OK
+            print_json(best)
+        elif best is not None:
+            _print_best(best)
+        if best is None:
+            warn(f"tunesmith: {reader.spec.name} has no result to choose from yet. See `tunesmith show`.")
+        return exit_codes.NOTHING if best is None else exit_codes.OK
     finally:
         reader.close()
 
 
-def best_facts(reader: Reader, metric: str | None = None, mode: str | None = None) -> dict[str, Any] | None:
-    """Everything of the best result from one step; None where there is none.
+def _check_is_known(reader: Reader, metric: str | None, mode: str | None) -> None:
+    """Raise click.UsageError where the experiment does not say what is good, and the options do not either."""
+    from tunesmith.analysis.scores import metrics_seen
 
-    Raises: ConfigError where the experiment has no metric and mode and none are given.
-    """
-    from tunesmith.analysis import ExperimentAnalysis
-    from tunesmith.errors import TuneError
-
-    analysis = ExperimentAnalysis(reader)
     objective = reader.spec.objective
-    if metric is not None or mode is not None:
-        ranked = _ranked(analysis, metric, mode)
-        return _of_trial(analysis, ranked[0]) if ranked else None
-    if objective is None:
+    if metric is None and objective is None:
+        seen = ", ".join(metrics_seen(reader)) or "none yet"
+        raise click.UsageError(
+            f"{reader.spec.name} was run without a metric. Give --metric NAME --mode min (or max); it has {seen}."
+        )
+    if mode is None and metric is not None and (objective is None or metric not in objective.metrics):
+        raise click.UsageError(f"Say which values of {metric} are good: --mode min or --mode max.")
+
+
+def best_facts(reader: Reader, metric: str | None = None, mode: str | None = None) -> dict[str, Any] | None:
+    """Everything of the best result from one report; None where there is none, or nobody says what is good."""
+    if metric is None and reader.spec.objective is None:
+        return None
+    found = top_facts(reader, metric, mode, n=1)
+    if not found:
+        return None
+    return {**found[0], "checkpoint": _fetched(reader, found[0]["checkpoint"])}
+
+
+def _fetched(reader: Reader, checkpoint: str | None) -> str | None:
+    """The checkpoint's folder, brought here where it lies at a URL; if that fails, where it would be."""
+    from tunesmith.errors import TunesmithError
+    from tunesmith.executors.remote_folders import fetch_if_elsewhere
+
+    if checkpoint is None:
         return None
     try:
-        best = analysis.best
-    except TuneError:
-        return None
+        return str(fetch_if_elsewhere(reader.folder, Path(checkpoint).relative_to(reader.folder).as_posix()))
+    except TunesmithError as error:
+        warn(f"tunesmith: {error}")
+        return checkpoint
+
+
+def top_facts(reader: Reader, metric: str | None, mode: str | None, *, n: int) -> list[dict[str, Any]]:
+    """The same of the best `n` trials, the best first: of cross-validated ones those with the most folds.
+
+    The experiment's constraints hold for its own metric, whether it is named here or not.
+
+    Raises: ConfigError for an unknown metric, or where no mode is known.
+    """
+    from tunesmith.analysis.metric_choice import choose_metric
+    from tunesmith.analysis.scores import best_of_each
+
+    chosen, objective = choose_metric(reader, metric, mode), reader.spec.objective
+    is_own = objective is not None and chosen.name == objective.metric
+    constraints = objective.constraints if objective is not None and is_own else ()
+    found = best_of_each(reader, chosen.name, mode=chosen.mode, constraints=constraints)
+    found.sort(key=lambda best: (-best.n_folds, chosen.mode.as_loss(best.value), best.trial))
+    return [_facts_of(reader, best, chosen.name, chosen.mode.value) for best in found[:n]]
+
+
+def _facts_of(reader: Reader, best: BestReport, metric: str, mode: str) -> dict[str, Any]:
+    """The report in which the trial had its best value, with the config of that very attempt."""
+    kept = reader.query(_KEPT, (best.trial, best.attempt, best.step))
     return {
-        "trial": best.trial.index,
-        "trial_id": best.trial.trial_id,
-        "metric": objective.metric,
-        "mode": objective.mode.value,
+        "trial": best.trial,
+        "trial_id": reader.trial(best.trial).trial_id,
+        "metric": metric,
+        "mode": mode,
         "value": best.value,
         "step": best.step,
-        "checkpoint": best.checkpoint,
-        "config": best.config,
-    }
-
-
-def _ranked(analysis: ExperimentAnalysis, metric: str | None, mode: str | None) -> list[_Ranked]:
-    """Each trial with the best finite value it ever reported, the best first."""
-    from tunesmith.analysis.metric_choice import choose_metric
-    from tunesmith.analysis.scores import Scope, scores
-
-    chosen = choose_metric(analysis.reader, metric, mode)
-    found = scores(analysis.reader, chosen.name, mode=chosen.mode, scope=Scope.ALL)
-    sign = 1 if chosen.mode.value == "min" else -1
-    finite = [_Ranked(chosen.name, trial, value) for trial, value in found.items() if math.isfinite(value)]
-    return sorted(finite, key=lambda entry: (sign * entry.value, entry.trial))
-
-
-def _of_trial(analysis: ExperimentAnalysis, ranked: _Ranked) -> dict[str, Any]:
-    """The result in which the trial had its best value, with the config of that very attempt."""
-    results = analysis.reader.results(ranked.trial)
-    at = next(result for result in results if result.metrics.get(ranked.metric) == ranked.value)
-    checkpoint = None if at.checkpoint is None else str(analysis.folder / at.checkpoint)
-    if at.checkpoint in analysis.reader.deleted_checkpoints():
-        checkpoint = None
-    return {
-        "trial": ranked.trial,
-        "trial_id": analysis[ranked.trial].trial_id,
-        "metric": ranked.metric,
-        "value": ranked.value,
-        "step": at.step,
-        "checkpoint": checkpoint,
-        "config": analysis.reader.config_of(ranked.trial, at.attempt),
+        "checkpoint": str(reader.folder / kept[0][0]) if kept else None,
+        "config": reader.config_of(best.trial, best.attempt),
     }
 
 
@@ -128,12 +137,9 @@ def _print_best(found: dict[str, Any]) -> None:
         say(f"checkpoint  {clean(found['checkpoint'])}")
 
 
-def _print_top(reader: Reader, metric: str | None, mode: str | None, *, n: int, as_json: bool) -> int:
-    from tunesmith.analysis import ExperimentAnalysis
+def _print_top(found: list[dict[str, Any]], *, as_json: bool) -> None:
     from tunesmith.callbacks.text import format_config
 
-    analysis = ExperimentAnalysis(reader)
-    found = [_of_trial(analysis, entry) for entry in _ranked(analysis, metric, mode)[:n]]
     if as_json:
         print_json(found)
     elif found:
@@ -142,4 +148,3 @@ def _print_top(reader: Reader, metric: str | None, mode: str | None, *, n: int, 
         ]
         for line in table(("trial", found[0]["metric"], "step", "config"), rows, right=("trial", "step")):
             say(line)
-    return exit_codes.OK if found else exit_codes.NOTHING

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tunesmith.cli.output import number, print_json, say, table, when
 from tunesmith.cli.places import experiment_folders, json_option, results_root, storage_option
+
+if TYPE_CHECKING:
+    from tunesmith.stores import Reader
 
 _HEADINGS = ("name", "status", "trials", "best", "metric", "started", "trainable")
 
@@ -55,7 +58,7 @@ def summary(folder: Path) -> dict[str, Any]:
     try:
         standing, spec = reader.status(), reader.spec
         objective = spec.objective
-        top = reader.top_trials(1)
+        best, best_trial = _best(reader)
         counts = reader.counts()
         return facts | {
             "status": standing_word(reader),
@@ -64,8 +67,8 @@ def summary(folder: Path) -> dict[str, Any]:
             "states": {state.value: n for state, n in counts.items()},
             "metric": None if objective is None else objective.metric,
             "mode": None if objective is None else objective.mode.value,
-            "best": top[0].best_value if top else None,
-            "best_trial": top[0].index if top else None,
+            "best": best,
+            "best_trial": best_trial,
             "started_at": standing.started_at,
             "ended_at": standing.ended_at,
             "trainable": spec.trainable_name,
@@ -76,7 +79,19 @@ def summary(folder: Path) -> dict[str, Any]:
         reader.close()
 
 
-def standing_word(reader: Any) -> str:
+def _best(reader: Reader) -> tuple[float | None, int | None]:
+    """Value and trial of the best result. With constraints all results have to be looked at, else only the trials."""
+    objective = reader.spec.objective
+    if objective is not None and objective.constraints:
+        from tunesmith.analysis.scores import best_point
+
+        point = best_point(reader, objective.metric, mode=objective.mode, constraints=objective.constraints)
+        return (None, None) if point is None else (point[3], point[0])
+    top = reader.top_trials(1)
+    return (top[0].best_value, top[0].index) if top else (None, None)
+
+
+def standing_word(reader: Reader) -> str:
     """How it stands, in a word: `running` only where its driver lives, `lost` where that is gone without an end."""
     status = reader.status().status or "not started"
     return "lost" if status == "running" and reader.driver() is None else str(status)
