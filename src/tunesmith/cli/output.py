@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-_WIDE = 200  #: where nobody looks at a screen of some width
+_ENDLESS = 1_000_000  #: columns where nobody looks at a screen: a program shall get all there is
 _GAP = "  "
 _MIN_LAST = 20  #: the last column takes what is left, but not less
 
@@ -38,14 +38,18 @@ def print_json(value: Any) -> None:
 
 
 def width() -> int:
-    """Columns of the terminal; many where the output goes elsewhere."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
+    """Columns of the terminal; without end where the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _ENDLESS
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> list[str]:
-    """Lines of a table. Columns are dropped from the last but the first two, until a row is one line.
+def table(
+    headings: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = (), drops: bool = True
+) -> list[str]:
+    """Lines of a table. Columns are dropped from the last but the first two, until a row is one line of the screen.
 
-    Args: right: headings of columns that are aligned right, as numbers are.
+    Args:
+        right: headings of columns that are aligned right, as numbers are.
+        drops: False where somebody asked for these columns: then all are there, however long a line gets.
     """
     from rich.cells import cell_len, set_cell_size
 
@@ -55,9 +59,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequ
     widths = [max(cell_len(row[i]) for row in cells) for i in range(len(headings))]
     room = width()
     n = len(headings)
-    while n > 2 and sum(widths[:n]) + len(_GAP) * (n - 1) - max(0, widths[n - 1] - _MIN_LAST) > room:
+    while drops and n > 2 and sum(widths[:n]) + len(_GAP) * (n - 1) - max(0, widths[n - 1] - _MIN_LAST) > room:
         n -= 1
-    widths[n - 1] = min(widths[n - 1], max(8, room - sum(widths[: n - 1]) - len(_GAP) * (n - 1)))
+    widths[n - 1] = min(
+        widths[n - 1], max(8 if drops else cell_len(cells[0][n - 1]), room - sum(widths[: n - 1]) - len(_GAP) * (n - 1))
+    )
     lines = []
     for row in cells:
         fitted = []

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tunesmith.cli.output import number, print_json, say, table, width
+from tunesmith.cli.output import number, print_json, say, table, warn, width
 from tunesmith.cli.places import experiment_argument, json_option, open_experiment, storage_option
 
 if TYPE_CHECKING:
     from tunesmith.stores import Reader
     from tunesmith.trial import Trial
 
+_MAX_LINES = 100  #: of a table, unless --limit says more
 _MAX_SINGLE_READS = 200  #: beyond it reading all trials at once costs less
 
 
@@ -20,7 +21,7 @@ _MAX_SINGLE_READS = 200  #: beyond it reading all trials at once costs less
 @experiment_argument
 @click.option("-w", "--where", metavar="CONDITION", help="Only trials for which this is true.")
 @click.option("-s", "--sort", multiple=True, metavar="NAME", help="By this; -NAME is the largest first. Repeatable.")
-@click.option("-n", "--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
+@click.option("-n", "--limit", type=click.IntRange(1), help="At most so many.  [default: 100, with --json all]")
 @click.option("-c", "--columns", metavar="NAME,NAME", help="These columns only: names as in --where.")
 @storage_option
 @json_option
@@ -28,7 +29,7 @@ def command(
     experiment: str | None,
     where: str | None,
     sort: tuple[str, ...],
-    limit: int,
+    limit: int | None,
     columns: str | None,
     storage: str | None,
     as_json: bool,
@@ -46,21 +47,27 @@ def command(
     """
     reader = open_experiment(experiment, storage)
     try:
-        found, n_all = _selected(reader, where, sort, limit)
+        found, n_all = _selected(reader, where, sort, limit or (None if as_json else _MAX_LINES))
         if columns is not None:
             _print_columns(reader, found, columns.split(","), as_json=as_json)
+            if n_all > len(found) and not as_json:
+                warn(_more_words(n_all - len(found)))
         elif as_json:
             print_json([trial_facts(reader, trial) for trial in found])
         else:
             for line in _table(reader, found):
                 say(line)
             if n_all > len(found):
-                say(f"... and {n_all - len(found)} more; --limit shows them.")
+                say(_more_words(n_all - len(found)))
     finally:
         reader.close()
 
 
-def _selected(reader: Reader, where: str | None, sort: tuple[str, ...], limit: int) -> tuple[list[Trial], int]:
+def _more_words(n: int) -> str:
+    return f"... and {n} more; --limit shows them."
+
+
+def _selected(reader: Reader, where: str | None, sort: tuple[str, ...], limit: int | None) -> tuple[list[Trial], int]:
     """The trials, and how many there are without the limit."""
     from tunesmith.cli.filters import Names, Sql, names_in, parse_sort, parse_where
 
@@ -131,5 +138,5 @@ def _print_columns(reader: Reader, trials: list[Trial], columns: list[str], *, a
     if as_json:
         print_json([dict(zip(headings, row, strict=True)) for row in cells])
         return
-    for line in table(headings, [[number(value) for value in row] for row in cells]):
+    for line in table(headings, [[number(value) for value in row] for row in cells], drops=False):
         say(line)
