@@ -35,7 +35,7 @@ class Diary(tune.Callback):
         self.note("restore", trial)
 
     def on_trial_result(self, iteration, trials, trial, result, **info):
-        assert result is trial.last_result
+        assert result == trial.last_result
         self.note("result", trial)
         self.results.setdefault(trial, []).append(result)
         if trial.decision.words() is not None:
@@ -285,3 +285,39 @@ def test_what_is_no_callback_is_refused_before_anything_is_made(tmp_path, given)
     with pytest.raises(ConfigError, match="callbacks"):
         tune.run(three_steps, config={"a": 1.0}, callbacks=given, local_dir=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+class OfManyShapes(tune.Callback):
+    """Hooks as Ray Tune's users write them, which it calls by keyword; and one that changes what it is given."""
+
+    def __init__(self):
+        self.told = []
+
+    def on_trial_result(self, trial, result, **info):
+        self.told.append(result.pop("loss"))
+        result.clear()
+
+    def on_trial_complete(self, *, trial, **info):
+        self.told.append(sorted(info))
+
+    def on_experiment_end(self, **info):
+        self.told.append(len(info["trials"]))
+
+
+def test_hooks_are_called_by_keyword_and_may_change_what_they_are_given(tmp_path, caplog):
+    callback = OfManyShapes()
+
+    def train(config):
+        tune.report(loss=1.5)
+
+    result = tune.run(
+        train,
+        config={},
+        executor="inline",
+        verbose=0,
+        local_dir=tmp_path,
+        callbacks=[callback],
+    )
+    assert callback.told == [1.5, ["iteration", "trials"], 1]
+    assert result.trials[0].last_result["loss"] == 1.5
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []

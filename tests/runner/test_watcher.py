@@ -110,7 +110,7 @@ def test_a_callback_that_raises_is_said_once_and_ends_alone(tmp_path, caplog, wh
 
 
 def test_while_a_callback_hangs_results_are_committed_and_other_callbacks_are_told(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(watcher, "_CLOSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(follower, "_PATIENCE_S", 0.2)
     hanging = Hanging()
 
     def train(config):

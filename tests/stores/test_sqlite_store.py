@@ -12,7 +12,16 @@ import pytest
 
 from tunesmith.clock import VirtualClock
 from tunesmith.errors import ConfigError, LeaseError, StoreError
-from tunesmith.events import DeleteCheckpoint, EndExperiment, EndReason, SessionStarted, StartAttempt, Suggest, Verdict
+from tunesmith.events import (
+    AnswerReport,
+    DeleteCheckpoint,
+    EndExperiment,
+    EndReason,
+    SessionStarted,
+    StartAttempt,
+    Suggest,
+    Verdict,
+)
 from tunesmith.stores import connection as connections
 from tunesmith.stores import create_store, open_reader, open_store
 from tunesmith.stores import lease as leases
@@ -404,6 +413,19 @@ def test_records_can_be_followed_by_cursor(store, folder):
             seen += [record for _, record in page]
             cursor = page[-1][0]
     assert seen == list(store.records()) and cursor == reader.last_seq() == store.last_seq()
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_a_report_and_its_answer_are_on_one_page(store, folder, limit):
+    store.append([*run_of(2, [{"loss": 1.0}] * 9), report(1), answer(report(1), Verdict.STOP, "why")], [])
+    reader, seen, cursor = open_reader(folder), [], 0
+    while page := reader.records(after_seq=cursor, limit=limit):
+        records = [record for _, record in page]
+        assert len(records) in (limit, limit + 1) or page[-1][0] == reader.last_seq()
+        assert not isinstance(records[0], AnswerReport)
+        seen += records
+        cursor = page[-1][0]
+    assert seen == list(store.records())
 
 
 @pytest.mark.parametrize("page", [1, 2, 3, 7])

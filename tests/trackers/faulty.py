@@ -32,7 +32,7 @@ class Notes(Tracker):
             file.write(" ".join(map(str, words)) + "\n")
 
     def setup(self, *_, **info):
-        self.note("setup")
+        self.note("setup", *(["joins W&B"] if "WANDB_SERVICE" in os.environ else []))
 
     def log_trial_start(self, trial):
         self.note("start", trial.index)
@@ -73,6 +73,13 @@ class Misbehaves(Notes):
 class Raises(Misbehaves):
     def misbehave(self):
         raise RuntimeError(f"the server answered 503 to {self.key}")
+
+
+class Refuses(Misbehaves):
+    """As a library does that will never take such a value."""
+
+    def misbehave(self):
+        raise ValueError(f"out of range for {self.key}")
 
 
 class Hangs(Misbehaves):

@@ -119,3 +119,32 @@ def test_a_failed_trial_is_shown_as_failed(tmp_path):
     assert hparams(events)[1] == 2
     [error] = events.Tensors("tunesmith/error/text_summary")
     assert b"no such luck" in error.tensor_proto.string_val[0]
+
+
+def test_the_hparams_view_shows_the_parameters_of_all_branches(tmp_path):
+    from tensorboard import context
+    from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+    from tensorboard.plugins.base_plugin import TBContext
+    from tensorboard.plugins.hparams.backend_context import Context
+
+    def train(config):
+        tune.report(loss=1.0)
+
+    branches = [{"sgd": {"momentum": 0.9}}, {"adam": {"beta": 0.99}}]
+    tune.run(
+        train,
+        config={"opt": tune.grid_search(branches), "i": tune.grid_search([0, 1])},
+        executor="inline",
+        verbose=0,
+        local_dir=tmp_path,
+        name="exp",
+        callbacks=[TBXLoggerCallback()],
+    )
+    folder = str(tmp_path / "exp" / "tensorboard")
+    files = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(folder)
+    files.Reload()
+    view = Context(TBContext(data_provider=data_provider.MultiplexerDataProvider(files, folder)))
+    request = context.RequestContext()
+    shown = view.experiment_from_metadata(request, "0", True, view.hparams_metadata(request, "0"), [])
+    assert {info.name for info in shown.hparam_infos} == {"i", "opt/sgd/momentum", "opt/adam/beta"}
+    assert "loss" in {info.name.tag for info in shown.metric_infos}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -10,11 +11,33 @@ import time
 from pathlib import Path
 
 import pytest
-from faulty import Dies, DiesWithOpenRuns, Freezes, Hangs, Misbehaves, Notes, Raises, Slow, StartsAnother, Unpicklable
+from faulty import (
+    Dies,
+    DiesWithOpenRuns,
+    Freezes,
+    Hangs,
+    Misbehaves,
+    Notes,
+    Raises,
+    Refuses,
+    Slow,
+    StartsAnother,
+    Unpicklable,
+)
 
 import tunesmith as tune
 from tunesmith.errors import ConfigError, TunesmithError
-from tunesmith.trackers import CSVLoggerCallback, supervisor, sync
+from tunesmith.runner import watcher
+from tunesmith.trackers import (
+    CSVLoggerCallback,
+    MLflowLoggerCallback,
+    WandbLoggerCallback,
+    cursor,
+    supervisor,
+    sync,
+)
+from tunesmith.trackers.process import known_secrets
+from tunesmith.trackers.tracker import output_name
 
 N_STEPS = 4
 SPACE = {"lr": tune.uniform(0.0, 1.0)}
@@ -98,6 +121,14 @@ def test_after_it_raised_hung_or_died_it_is_told_the_rest(tmp_path, caplog, monk
     assert why.get(faulty, "killed") in warnings(caplog)[0]
 
 
+def test_a_call_that_is_refused_for_good_is_left_out_and_all_others_are_made(tmp_path, caplog):
+    tracker = Refuses(tmp_path / "notes", n_times=10**6, at=2)
+    run(tmp_path, tracker, num_samples=2)
+    assert tracker.lines() == ["setup", *(line for line in everything(2) if not line.endswith(" 2")), "over"]
+    [warning] = warnings(caplog)
+    assert "on_trial_result() raised ValueError: out of range for ***" in warning
+
+
 def test_results_are_committed_while_a_tracker_hangs(tmp_path):
     tracker = Hangs(tmp_path / "notes", n_times=10**6, at=1)
     tracker.grace_s, tracker.call_timeout_s = 0.3, 600.0
@@ -164,6 +195,76 @@ def test_for_one_that_has_failed_again_and_again_the_end_waits_for_one_more_try_
     run(tmp_path, tracker)
     assert "left behind" in warnings(caplog)[1]
     assert tracker.lines().count("setup") == 2
+
+
+def test_one_that_hangs_again_and_again_has_failed_as_often(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(supervisor, "_HOPELESS", 2)
+    monkeypatch.setattr(supervisor, "_SOUND_S", 0.1)  # shorter than what its process lives, as with real limits
+    tracker = Hangs(tmp_path / "notes", n_times=10**6, at=1)
+    tracker.grace_s = 3600.0
+    run(tmp_path, tracker)
+    assert "left behind" in warnings(caplog)[1]
+
+
+def test_an_interrupt_while_trackers_are_waited_for_leaves_them_behind_and_returns_the_results(
+    tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr(watcher, "_QUIET_S", 0.1)
+    tracker = Hangs(tmp_path / "notes", at=1)
+    tracker.call_timeout_s, tracker.grace_s = math.inf, math.inf
+    said = []
+
+    def interrupt(*words, **_):
+        said.append(words[0])
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(watcher._log, "info", interrupt)
+    result = run(tmp_path, tracker)
+    assert all_results_are_there(result)
+    assert "Waiting for as long as it takes for Hangs" in said[0]
+    assert "left behind" in warnings(caplog)[0]
+
+
+@pytest.mark.parametrize("value", [None, -1, math.nan, "30"])
+def test_a_limit_that_is_no_number_of_seconds_is_refused(tmp_path, value):
+    notes = Notes(tmp_path / "notes")
+    notes.grace_s = value
+    with pytest.raises(ConfigError, match="grace_s"):
+        run(tmp_path, notes)
+    assert not (tmp_path / "exp").exists()
+
+
+def test_the_drivers_own_wandb_process_is_not_shared(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SERVICE", "2-1-unix-/nowhere")
+    notes = Notes(tmp_path / "notes")
+    run(tmp_path, notes)
+    assert notes.lines()[0] == "setup"
+
+
+def test_a_process_that_holds_the_cursor_for_ever_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(cursor, "_HOLDER_S", 0.0)
+    first, second = (cursor.Cursor(tmp_path, "notes", experiment_id="x") for _ in range(2))
+    first.hold()
+    with pytest.raises(TunesmithError, match=f"kill -9 {os.getpid()}"):
+        second.hold()
+    for each in (first, second):
+        each.close()
+
+
+def test_passwords_in_urls_are_secrets(monkeypatch):
+    monkeypatch.setenv("DATABASE", "postgresql://me:p%40ssw0rd@host/db")
+    assert {"p%40ssw0rd", "p@ssw0rd"} <= set(known_secrets())
+    assert set(MLflowLoggerCallback("http://alice:s3cret@host").secrets()) == {"s3cret"}
+
+
+def test_another_server_is_told_from_the_start(monkeypatch):
+    def names():
+        return {output_name(WandbLoggerCallback()), output_name(MLflowLoggerCallback())}
+
+    before = names()
+    for variable, value in (("WANDB_MODE", "online"), ("MLFLOW_TRACKING_URI", "http://elsewhere")):
+        monkeypatch.setenv(variable, value)
+    assert not before & names()
 
 
 def test_a_running_experiment_is_not_synced(tmp_path):

@@ -30,6 +30,9 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
                 "methods of tunesmith.protocols.RecordCallback."
             )
     for tracker in _parted(callbacks)[0]:
+        from tunesmith.trackers.tracker import check_times
+
+        check_times(tracker)
         try:
             dumps(tracker)
         except Exception as error:
@@ -56,7 +59,7 @@ def catch_up(folder: Path, callbacks: Sequence[AnyCallback]) -> None:
         process.start()
         process.end()
     for process in behind:
-        process.join()
+        process.join(process.patience_s)
 
 
 def _parted(callbacks: Sequence[AnyCallback]) -> tuple[list[Any], list[AnyCallback]]:

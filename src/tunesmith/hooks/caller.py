@@ -83,7 +83,7 @@ class HookCaller:
     def on_end(self) -> None:
         """Tell of the session's end."""
         try:
-            self.call("on_experiment_end", self.trials)
+            self.call("on_experiment_end", trials=self.trials)
         finally:
             self.close()
 
@@ -95,13 +95,13 @@ class HookCaller:
     def begin_step(self) -> None:
         """Before some records."""
         self._iteration += 1
-        self.call("on_step_begin", self._iteration, self.trials)
+        self.call("on_step_begin", iteration=self._iteration, trials=self.trials)
 
     def end_step(self) -> None:
         """After them."""
         for index in list(self._unanswered):
             self._tell_result(index, Decision())
-        self.call("on_step_end", self._iteration, self.trials)
+        self.call("on_step_end", iteration=self._iteration, trials=self.trials)
 
     def take(self, record: Record, *, is_told: bool = True) -> None:
         """Fold one record; where `is_told`, call the hooks for it."""
@@ -117,9 +117,9 @@ class HookCaller:
         if is_told:
             self._tell(record, index)
 
-    def call(self, hook: str, *arguments: Any, **info: Any) -> None:
-        """Call one hook."""
-        getattr(self._callback, hook)(*arguments, **info)
+    def call(self, hook: str, **arguments: Any) -> Any:
+        """Call one hook. By keywords, as Ray Tune does: hooks may take those only that they need, in any order."""
+        return getattr(self._callback, hook)(**arguments)
 
     def _refresh(self) -> None:
         assert self._state is not None and self._reader is not None
@@ -164,16 +164,16 @@ class HookCaller:
         trial.report(report, decision, is_last=report.is_last or decision.verdict in _ENDS)
         if not is_told:
             return
-        self._tell_of(trial, "on_trial_result", trial.last_result)
+        self._tell_of(trial, "on_trial_result", result=dict(trial.last_result))  # it may be changed by the hook
         if report.checkpoint is not None:
             self._tell_save(trial)
 
     def _tell_save(self, trial: LiveTrial) -> None:
         self._tell_of(trial, "on_trial_save")
-        self._tell_of(trial, "on_checkpoint", trial.checkpoint)
+        self._tell_of(trial, "on_checkpoint", checkpoint=trial.checkpoint)
 
-    def _tell_of(self, trial: LiveTrial, hook: str, *arguments: Any) -> None:
-        self.call(hook, self._iteration, self.trials, trial, *arguments)
+    def _tell_of(self, trial: LiveTrial, hook: str, **arguments: Any) -> None:
+        self.call(hook, iteration=self._iteration, trials=self.trials, trial=trial, **arguments)
 
 
 class ForgivingCaller(HookCaller):
@@ -183,10 +183,10 @@ class ForgivingCaller(HookCaller):
         super().__init__(callback, after_seq=after_seq)
         self._n_raised = 0
 
-    def call(self, hook: str, *arguments: Any, **info: Any) -> None:
+    def call(self, hook: str, **arguments: Any) -> Any:
         """See HookCaller; raises nothing that is an Exception."""
         try:
-            super().call(hook, *arguments, **info)
+            return super().call(hook, **arguments)
         except Exception:
             self._n_raised += 1
             if self._n_raised == 1:
@@ -196,6 +196,7 @@ class ForgivingCaller(HookCaller):
                     type(self._callback).__name__,
                     exc_info=True,
                 )
+            return None
 
     def on_end(self) -> None:
         """See HookCaller; says how often the callback raised."""

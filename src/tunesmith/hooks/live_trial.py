@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunesmith.analysis import TrialView
 from tunesmith.analysis.trial_view import ray_result
@@ -11,7 +11,18 @@ from tunesmith.events import CONTINUE, Decision, StartAttempt, TrialReported
 from tunesmith.stores import Reader
 from tunesmith.trial import Trial
 
-_DERIVED = ("parent", "schedule", "experiment_tag")  #: what TrialView works out once for a trial that stands still
+_DERIVED = ("parent", "schedule")  #: what TrialView works out once for a trial that stands still
+
+
+class _Reported(NamedTuple):
+    """A report, and what its result is filled in from."""
+
+    trial: Trial  #: as it stood then
+    report: TrialReported
+    is_last: bool
+    before_s: float
+    start_step: int
+    start_time_s: float
 
 
 class LiveTrial(TrialView):
@@ -23,13 +34,17 @@ class LiveTrial(TrialView):
 
     def __init__(self, trial: Trial, reader: Reader) -> None:
         super().__init__(trial, reader)
-        self._last_result: dict[str, Any] = {}
+        self._reported: _Reported | None = None
+        self._last_result: dict[str, Any] | None = {}
         self._decision = CONTINUE
         self._start_step, self._start_time_s, self._before_s = 0, 0.0, 0.0
 
     @property
     def last_result(self) -> dict[str, Any]:
         """The last report with the keys that Ray Tune fills in; {} before the first."""
+        if self._last_result is None:  # nobody has asked for it: most are never asked for when a long log is folded
+            assert self._reported is not None
+            self._last_result = self._filled(self._reported)
         return self._last_result
 
     @property
@@ -51,11 +66,13 @@ class LiveTrial(TrialView):
 
     def update(self, trial: Trial) -> None:
         """The trial as it stands now."""
-        self._trial = trial
+        if trial.config is not self._trial.config:
+            self.__dict__.pop("experiment_tag", None)
         for name in _DERIVED:
             self.__dict__.pop(name, None)
-        if self._last_result and trial.status.is_over and not self._last_result["done"]:
-            self._last_result = {**self._last_result, "done": True}
+        self._trial = trial
+        if trial.status.is_over and self._reported is not None:
+            self._last_result = None  # it is done now
 
     def begin(self, start: StartAttempt) -> None:
         """An attempt starts: what its reports' times and counts go on from."""
@@ -64,16 +81,23 @@ class LiveTrial(TrialView):
 
     def report(self, report: TrialReported, decision: Decision, *, is_last: bool) -> None:
         """The trial reported and was answered; `is_last`: the attempt ends the trial with it."""
-        self._decision = decision
+        self._decision, self._last_result = decision, None
+        self._reported = _Reported(self._trial, report, is_last, self._before_s, self._start_step, self._start_time_s)
+        self._before_s = report.time_total_s
+
+    def _filled(self, reported: _Reported) -> dict[str, Any]:
         filled = ray_result(
-            self._trial,
+            reported.trial,
             experiment_id=self._reader.spec.experiment_id,
             experiment_tag=self.experiment_tag,
-            before_s=self._before_s,
-            start_step=self._start_step,
-            start_time_s=self._start_time_s,
+            before_s=reported.before_s,
+            start_step=reported.start_step,
+            start_time_s=reported.start_time_s,
         )
-        self._before_s = report.time_total_s
-        self._last_result = {**report.metrics, **filled, **report.metrics}
-        if "done" not in report.metrics:
-            self._last_result["done"] = is_last
+        metrics = reported.report.metrics
+        result = {**metrics, **filled, **metrics}
+        if self._trial.status.is_over:
+            result["done"] = True
+        elif "done" not in metrics:
+            result["done"] = reported.is_last
+        return result

@@ -19,6 +19,7 @@ from tunesmith.stores import Reader, open_reader
 _log = logging.getLogger("tunesmith")
 _BATCH = 2000  #: records at a time: a callback that lags behind is handed no more than these
 _INTERVAL_S = 0.5
+_PATIENCE_S = 60.0  #: how long the end of an experiment waits for a slow callback
 _HANG_S = 30.0  #: a call that takes longer is warned about, once
 
 
@@ -38,8 +39,15 @@ class Following(Protocol):
     def end(self) -> None:
         """Take what is left, then stop; returns at once. The store is closed for writing."""
 
+    @property
+    def patience_s(self) -> float:
+        """Seconds that the end of the experiment waits for it; math.inf for no limit."""
+
     def join(self, timeout_s: float) -> bool:
-        """Wait until it has stopped, for this long or for a bounded time of its own; whether it has."""
+        """Wait until it has stopped, for no longer than this; whether it has."""
+
+    def leave(self) -> None:
+        """It is not waited for any more: stop soon, where that can be."""
 
 
 class Follower:
@@ -82,10 +90,18 @@ class Follower:
         """Hand over what is left, then stop. The store must be closed for writing."""
         self._ended.set()
 
+    @property
+    def patience_s(self) -> float:
+        """See Following."""
+        return _PATIENCE_S
+
     def join(self, timeout_s: float) -> bool:
         """Whether it is through within this time; if not, it is left behind."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    def leave(self) -> None:
+        """Nothing: what a callback does in our process cannot be ended from outside."""
 
     def _run(self) -> None:
         try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,9 @@ _log = logging.getLogger("tunesmith")
 _BATCH = 2000
 _INTERVAL_S = 0.5  #: without a reporter
 _SHARE_OF_TIME = 20  #: an update may take a twentieth of the time between two
-_CLOSE_TIMEOUT_S = 60.0  #: how long the end of an experiment waits for a slow reporter or callback
+_CLOSE_TIMEOUT_S = 60.0  #: how long the end of an experiment waits for a slow reporter
+_LEAVE_S = 2.0  #: for one that is told to leave
+_QUIET_S = 2.0  #: of that wait; then it is said who is waited for
 
 
 class Watcher:
@@ -80,12 +83,35 @@ class Watcher:
         self._ended.set()
         for follower in self._followers:
             follower.end()
-        until = time.monotonic() + _CLOSE_TIMEOUT_S  # for all of them together
-        self._thread.join(_CLOSE_TIMEOUT_S)
-        late = ["the reporter"] if self._thread.is_alive() else []
-        late += [f.name for f in self._followers if not f.join(max(0.0, until - time.monotonic()))]
+        try:
+            self._thread.join(_CLOSE_TIMEOUT_S)
+            late = ["the reporter"] if self._thread.is_alive() else []
+            late += self._wait_for_followers()
+        except KeyboardInterrupt:  # nothing is lost by it, and the results are there: they are returned
+            left = [follower for follower in self._followers if not follower.join(0.0)]
+            for follower in left:
+                follower.leave()
+            late = [follower.name for follower in left if not follower.join(_LEAVE_S)]
         if late:
-            _log.warning("Not through within %g s, and left behind: %s.", _CLOSE_TIMEOUT_S, ", ".join(late))
+            _log.warning("Not waited for any longer, and left behind: %s.", ", ".join(late))
+
+    def _wait_for_followers(self) -> list[str]:
+        """Wait for each as long as it may take. Returns: who is not through."""
+        began_at = time.monotonic()
+
+        def slow(until_s: Callable[[Following], float]) -> list[Following]:
+            return [f for f in self._followers if not f.join(max(0.0, began_at + until_s(f) - time.monotonic()))]
+
+        if waited_for := slow(lambda _: _QUIET_S):
+            longest_s = max(follower.patience_s for follower in waited_for)
+            names = ", ".join(follower.name for follower in waited_for)
+            how_long = f"for {longest_s:.0f} s at most" if math.isfinite(longest_s) else "for as long as it takes"
+            text = f"All results are stored. Waiting {how_long} for {names}; Ctrl-C leaves what is left for later."
+            if self._verbose > 0:
+                print(text, flush=True)
+            else:
+                _log.info(text)
+        return [follower.name for follower in slow(lambda follower: follower.patience_s)]
 
     def _run(self) -> None:
         try:

@@ -102,8 +102,14 @@ class LogPages:
             after_seq = span[-1][0]
 
     def page(self, after_seq: int, limit: int) -> list[tuple[int, Record]]:
-        """The next records after `after_seq`, at most `limit`, each with its sequence number."""
-        return self._span(after_seq, limit)[:limit]
+        """The next records after `after_seq`, each with its sequence number: `limit` of them, or as many as there are.
+
+        One more where the last would be a report and the next is its answer: they were decided together.
+        """
+        span = self._span(after_seq, limit)
+        if len(span) > limit and isinstance(span[limit - 1][1], TrialReported):
+            limit += isinstance(span[limit][1], AnswerReport)
+        return span[:limit]
 
     def _span(self, after_seq: int, limit: int) -> list[tuple[int, Record]]:
         """All records after `after_seq` and up to some place, `limit` of them or more where there are as many."""

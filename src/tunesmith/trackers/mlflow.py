@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,12 +20,13 @@ from tunesmith.trackers.mlflow_store import (
     opening,
     with_clean_names,
 )
-from tunesmith.trackers.tracker import Secret, Tracker
+from tunesmith.trackers.tracker import Secret, Tracker, passwords_in
 from tunesmith.trackers.values import as_file_name, decision_words, end_facts, flat_masked, measurements
 from tunesmith.trial import TrialStatus
 
 _COUNTED = "training_iteration"  #: every report has it, so its history counts the reports that are there
 _N_PARAMS, _N_METRICS = 100, 1000  #: in one call
+_REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  #: error codes of MLflow that no second try changes
 _STATUS = {TrialStatus.FAILED: "FAILED", TrialStatus.INVALID: "FAILED", TrialStatus.INTERRUPTED: "KILLED"}
 
 
@@ -46,19 +48,21 @@ class MLflowLoggerCallback(Tracker):
         tags: Mapping[str, Any] | None = None,
         tracking_token: str | None = None,
         save_artifact: bool = False,
+        upload_timeout: float = 1800.0,
     ) -> None:
         """Args:
             experiment_name: of MLflow's experiment; None: MLFLOW_EXPERIMENT_NAME, or the name of this one.
             tags: of all runs.
             tracking_token: for a server that wants one; MLFLOW_TRACKING_TOKEN does as well.
             save_artifact: log checkpoints as artifacts.
+            upload_timeout: seconds that one checkpoint may take.
         Raises: MissingExtraError without the package mlflow or mlflow-skinny.
         """
         super().__init__()
         self._uri, self._registry_uri = tracking_uri, registry_uri
         self._name, self._tags = experiment_name or os.environ.get("MLFLOW_EXPERIMENT_NAME"), dict(tags or {})
         self._token = None if tracking_token is None else Secret(tracking_token)
-        self._saves_artifacts = save_artifact
+        self._saves_artifacts, self._upload_timeout_s = save_artifact, float(upload_timeout)
         self._client: Any = None
         self._mlflow_id = self._experiment_id = self._parent = ""
         self._runs: dict[LiveTrial, str] = {}
@@ -67,11 +71,23 @@ class MLflowLoggerCallback(Tracker):
 
     def identity(self) -> Mapping[str, Any]:
         """See Tracker."""
-        return {"tracking_uri": self._uri, "experiment_name": self._name}
+        uri = self._uri or os.environ.get("MLFLOW_TRACKING_URI")
+        folder = str(Path.cwd()) if uri is None else None  # MLflow's own choice is a database there
+        return {"tracking_uri": uri, "experiment_name": self._name, "folder": folder}
 
     def secrets(self) -> Collection[str]:
         """See Tracker."""
-        return () if self._token is None else (self._token.reveal(),)
+        token = () if self._token is None else (self._token.reveal(),)
+        return (*token, *passwords_in(self._uri, self._registry_uri))
+
+    def time_limit_s(self, hook: str) -> float:
+        """See Tracker: a checkpoint may be large."""
+        uploads = self._saves_artifacts and hook == "on_trial_save"
+        return max(self._upload_timeout_s, self.call_timeout_s) if uploads else self.call_timeout_s
+
+    def is_refusal(self, error: Exception) -> bool:
+        """See Tracker."""
+        return super().is_refusal(error) or getattr(error, "error_code", None) in _REFUSED
 
     def environment(self) -> Mapping[str, str]:
         """See Tracker."""
@@ -114,15 +130,23 @@ class MLflowLoggerCallback(Tracker):
     def flush(self) -> Collection[int]:
         """See Tracker."""
         for trial, reports in self._waiting.items():
-            batch: list[Any] = []
-            for metrics in reports:  # a report in one call: it is there as a whole or not at all
-                if len(batch) + len(metrics) > _N_METRICS:
-                    self._client.log_batch(self._run_of(trial), metrics=batch)
-                    batch = []
-                batch += metrics
-            self._client.log_batch(self._run_of(trial), metrics=batch)
+            try:
+                self._send(trial, reports)
+            except Exception as error:
+                if not self.is_refusal(error):
+                    raise
+                print(f"Reports of {trial.name} are left out, MLflow refuses them: {error}", file=sys.stderr)
         self._waiting.clear()
         return ()
+
+    def _send(self, trial: LiveTrial, reports: Sequence[Sequence[Any]]) -> None:
+        batch: list[Any] = []
+        for metrics in reports:  # a report in one call: it is there as a whole or not at all
+            if len(batch) + len(metrics) > _N_METRICS:
+                self._client.log_batch(self._run_of(trial), metrics=batch)
+                batch = []
+            batch += metrics
+        self._client.log_batch(self._run_of(trial), metrics=batch)
 
     def log_trial_save(self, trial: LiveTrial) -> None:
         """See LoggerCallback."""

@@ -26,14 +26,15 @@ from tunesmith.runner.patience import Patience
 from tunesmith.stores import Reader, open_reader
 from tunesmith.trackers.background import Background
 from tunesmith.trackers.cursor import Cursor, Told
-from tunesmith.trackers.tracker import Tracker
+from tunesmith.trackers.tracker import Tracker, passwords_in
 
 _PAGE = 200  #: records between two times that the tracker makes safe what it was told
 _POLL_S = 0.5
 _BEAT_S = 0.5
 _ORPHAN_S = 10.0  #: to finish after the driver was killed: it may be started again at once, and its tracker waits
 TEMPORARY_PREFIX = "tunesmith-tracker-"
-_SECRET_VARIABLES = re.compile(r"(_|^)(API_KEY|TOKEN|PASSWORD|SECRET)$", re.I)
+_SECRET_VARIABLES = re.compile(r"(_|^)(API_KEY|(SECRET|ACCESS)_KEY|TOKEN|PASSWORD|PASSWD|SECRET)$", re.I)
+_NEVER_REFUSED = ("setup", "flush")  #: without them nothing else that is told means anything
 
 
 class Order:
@@ -110,7 +111,7 @@ class LogTeller:
                 seq = self._tell_news(reader, cursor, caller, told, after_seq=seq)
                 if not is_over:
                     self._ended.wait(_POLL_S)
-            caller.call("on_experiment_end", caller.trials)
+            caller.call("on_experiment_end", trials=caller.trials)
             caller.call("flush")
             cursor.save(seq)
         finally:
@@ -134,15 +135,24 @@ class LogTeller:
 
 
 class _Caller(HookCaller):
-    """Notes which hook is being called."""
+    """Notes which hook is being called, and leaves out a call that its library will never take."""
 
     def __init__(self, tracker: Tracker, voice: Voice) -> None:
         super().__init__(tracker)
         self._voice = voice
 
-    def call(self, hook: str, *arguments: Any, **info: Any) -> Any:
+    def call(self, hook: str, **arguments: Any) -> Any:
         self._voice.call = (hook, time.monotonic())  # it stays so where the hook raises: `main` says which it was
-        answer = getattr(self._callback, hook)(*arguments, **info)
+        answer = None
+        try:
+            answer = super().call(hook, **arguments)
+        except Exception as error:
+            tracker = self._callback
+            assert isinstance(tracker, Tracker)
+            if hook in _NEVER_REFUSED or not tracker.is_refusal(error):
+                raise
+            traceback.print_exc()
+            self._voice.say(refused=redact(f"{type(error).__name__}: {error}", known_secrets(tracker)), call=hook)
         self._voice.call = None
         return answer
 
@@ -172,7 +182,8 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 def known_secrets(tracker: Tracker | None = None) -> list[str]:
     """The tracker's own, and what the environment holds under such names."""
     found = [value for name, value in os.environ.items() if _SECRET_VARIABLES.search(name) and len(value) >= 6]
-    return [*(tracker.secrets() if tracker is not None else ()), *found]
+    in_urls = passwords_in(*(value for value in os.environ.values() if "://" in value))
+    return [*(tracker.secrets() if tracker is not None else ()), *found, *in_urls]
 
 
 def _listen(pipe: IO[bytes], ended: threading.Event) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -29,12 +29,15 @@ _log = logging.getLogger("tunesmith")
 _POLL_S = 0.1
 _FIRST_REST_S = 1.0
 _LONGEST_REST_S = 300.0
-_SOUND_S = 120.0  #: a process that ran so long before it failed is no repeated failure: the rest is a short one again
+#: A process that ran so long before it failed, and told something, is no repeated failure: the rest is short again.
+_SOUND_S = 120.0
 #: After so many failures in a row nothing more is hoped for: the end of the experiment then waits for one more try.
 _HOPELESS = 5
 _EXIT_S = 5.0  #: for what a library does at exit, once everything is told
 _SILENCE_S = 60.0  #: without a word of its process, which speaks twice a second: it holds the interpreter's lock
 _LOG_CAP_BYTES = 4 * 2**20
+#: A W&B process that the driver has would keep the runs of a tracker open that was killed, and refuse them to the next.
+_NOT_INHERITED = ("WANDB_SERVICE",)
 
 
 class TrackerProcess:
@@ -51,6 +54,8 @@ class TrackerProcess:
         self._grace_s: float | None = tracker.grace_s
         self._is_patient = True  #: whether it is tried again after a failure
         self._ended, self._ended_at = threading.Event(), 0.0
+        self._cursor = Cursor(folder, output, experiment_id="")  #: only to see whether it moves
+        self._n_refused = 0
         self._thread = threading.Thread(target=self._follow, name=f"tunesmith-{self.name}", daemon=True)
         self._has_warned = False
         self.failure: str | None = None  #: what went wrong last, and was not made good since
@@ -72,10 +77,19 @@ class TrackerProcess:
         self._ended_at = time.monotonic()
         self._ended.set()
 
-    def join(self, timeout_s: float | None = None) -> bool:
-        """Wait for its end, which its own grace bounds. What was not told by then has been said in a warning."""
-        self._thread.join(None if self._grace_s is None else max(0.0, self._left_s()) + 4 * _EXIT_S)
+    @property
+    def patience_s(self) -> float:
+        """How long its end may take. What was not told by then has been said in a warning."""
+        return self._tracker.grace_s + 4 * _EXIT_S
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for its end."""
+        self._thread.join(min(timeout_s, threading.TIMEOUT_MAX))
         return not self._thread.is_alive()
+
+    def leave(self) -> None:
+        """End its process now; what it was not told can be told at another time."""
+        self._grace_s = 0.0
 
     def is_behind(self, reader: Reader) -> bool:
         """Whether the experiment has something that was not told; asked before `start`."""
@@ -105,11 +119,11 @@ class TrackerProcess:
     def _run(self) -> None:
         rest_s, n_failures = _FIRST_REST_S, 0
         while self._left_s() > 0:
-            began_at = time.monotonic()
+            began_at, mark = time.monotonic(), self._cursor.mark()
             self.failure = self._attempt()
             if self.failure is None or not self._is_patient:
                 return
-            if time.monotonic() - began_at > _SOUND_S:
+            if time.monotonic() - began_at > _SOUND_S and self._cursor.mark() != mark:
                 rest_s, n_failures = _FIRST_REST_S, 0
             n_failures += 1
             if self._ended.is_set() and n_failures >= _HOPELESS:
@@ -146,10 +160,19 @@ class TrackerProcess:
             self.name, rest_s, self.failure,
         )  # fmt: skip
 
+    def _warn_of_refusal(self, words: str) -> None:
+        """Once: a library that takes no names with brackets in them refuses each of them."""
+        self._n_refused += 1
+        if self._n_refused == 1:
+            log = self._folder / FOLDER / f"{self._output}.log"
+            _log.warning(
+                "%s: a call was refused and is left out, what else is refused is only in %s: %s", self.name, log, words
+            )
+
     def _attempt(self) -> str | None:
         """Run a process until it is through (None) or has failed (why)."""
         try:
-            child = _Child(self._folder, self._output, self._pickled)
+            child = _Child(self._folder, self._output, self._pickled, on_refusal=self._warn_of_refusal)
         except OSError as error:
             return f"Its process could not be started: {error}."
         try:
@@ -178,8 +201,9 @@ class TrackerProcess:
 class _Child:
     """One process of a tracker, and what was heard of it."""
 
-    def __init__(self, folder: Path, output: str, pickled: bytes) -> None:
-        """Raises: OSError if it cannot be started."""
+    def __init__(self, folder: Path, output: str, pickled: bytes, *, on_refusal: Callable[[str], None]) -> None:
+        """Args: on_refusal: called in a thread of its own. Raises: OSError if it cannot be started."""
+        self._on_refusal = on_refusal
         self._temporary = tempfile.mkdtemp(prefix=TEMPORARY_PREFIX)
         try:
             self._process = _spawn(folder / FOLDER / f"{output}.log", self._temporary)
@@ -263,6 +287,8 @@ class _Child:
             self._heard_at = now = time.monotonic()
             self._call = (said["call"], now - said["for_s"]) if said.get("call") and "for_s" in said else None
             self.is_done = self.is_done or said.get("done", False)
+            if "refused" in said:
+                self._on_refusal(f"{said['call']}() raised {said['refused']}")
             if "failed" in said:
                 where = f"{said['call']}() raised:\n" if said.get("call") else ""
                 self._failed = where + said["failed"]
@@ -285,7 +311,7 @@ def _spawn(log: Path, temporary: str) -> subprocess.Popen[bytes]:
             start_new_session=True,
             env={
                 "OMP_NUM_THREADS": "1",
-                **os.environ,
+                **{name: value for name, value in os.environ.items() if name not in _NOT_INHERITED},
                 "TMPDIR": temporary,  # for what libraries leave there when they are killed
                 "TUNESMITH_PATH_AND_ARGV": path_and_argv(),
             },

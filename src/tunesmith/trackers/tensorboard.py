@@ -35,7 +35,6 @@ class TBXLoggerCallback(Tracker):
         super().__init__()
         self._logdir = None if logdir is None else str(Path(logdir).expanduser().absolute())
         self._folder = Path()
-        self._metrics: tuple[str, ...] = ()  #: of the objective
         self._writers: dict[LiveTrial, Any] = {}
         self._dirty: set[LiveTrial] = set()
 
@@ -98,9 +97,9 @@ class TBXLoggerCallback(Tracker):
             folder.mkdir(parents=True, exist_ok=True)
             # Files count in the order of their names, which have seconds only.
             writer = SummaryWriter(str(folder), purge_step=begins_at, filename_suffix=f".{time.time_ns()}")
-            metrics = dict.fromkeys(trial.metrics or {"training_iteration": 0}, 0.0)
-            experiment, session_start, _ = hparams(flat_masked(trial.config), metrics)
-            writer.file_writer.add_summary(experiment)
+            # Without a word on the whole: TensorBoard takes that of one trial for it, and then shows no parameter that
+            # this one lacks. It finds out by itself what there is.
+            _, session_start, _ = hparams(flat_masked(trial.config), {})
             writer.file_writer.add_summary(session_start)
             self._writers[trial] = writer
         return self._writers[trial]

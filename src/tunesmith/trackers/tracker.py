@@ -8,6 +8,7 @@ import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import unquote, urlsplit
 
 from tunesmith.errors import ConfigError, TunesmithError
 from tunesmith.hooks import LoggerCallback
@@ -28,9 +29,9 @@ class Tracker(LoggerCallback):
     extra: ClassVar[str] = ""  #: what `pip install tunesmith[...]` installs it with
     modules: ClassVar[tuple[str, ...]] = ()  #: third-party modules that must be there
 
-    #: Seconds that the end of `tune.run` waits for what was not told by then. May be set on an object.
+    #: Seconds (or math.inf) that the end of `tune.run` waits for what was not told by then. May be set on an object.
     grace_s: float = 30.0
-    #: Seconds that one hook may take; then the process is killed, and told to again later.
+    #: Seconds (or math.inf) that one hook may take; then the process is killed, and told to again later.
     call_timeout_s: float = 120.0
 
     def __init__(self) -> None:
@@ -53,6 +54,13 @@ class Tracker(LoggerCallback):
         """Seconds that this hook may take."""
         return self.call_timeout_s
 
+    def is_refusal(self, error: Exception) -> bool:
+        """Whether the call that raised this would raise it at every other time too: then that one call is left out.
+
+        Anything else is taken for a server that is down, and everything is told again later.
+        """
+        return isinstance(error, (ValueError, TypeError)) and not isinstance(error, OSError)
+
     def flush(self) -> Collection[int]:
         """Make safe what was told.
 
@@ -69,6 +77,27 @@ def require(modules: Collection[str], extra: str) -> None:
         raise MissingExtraError(
             f"The package {', '.join(missing)} is not installed. Install it with: pip install 'tunesmith[{extra}]'"
         )
+
+
+def check_times(tracker: Tracker) -> None:
+    """Raise ConfigError for a time limit that is no number of seconds."""
+    for name in ("grace_s", "call_timeout_s"):
+        value = getattr(tracker, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+            kind = type(tracker).__name__
+            raise ConfigError(f"{kind}.{name} is {value!r}. Give seconds, 0 or more; math.inf for no limit.")
+
+
+def passwords_in(*urls: str | None) -> list[str]:
+    """Those that stand in URLs, as they are written and as they are meant: `http://me:p%40ss@host`."""
+    found: set[str] = set()
+    for url in urls:
+        try:
+            password = urlsplit(url or "").password
+        except ValueError:
+            continue
+        found |= {password, unquote(password)} if password else set()
+    return sorted(found, key=len, reverse=True)
 
 
 def output_name(tracker: Tracker) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from tunesmith.trial import TrialStatus
 
 _EXIT_CODES = {TrialStatus.COMPLETED: 0, TrialStatus.STOPPED: 0, TrialStatus.PAUSED: 0}
 _FAILED, _CUT_OFF = 1, 255
+_WHERE = ("WANDB_MODE", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL")  #: variables that say where runs go
+_MAX_METADATA = 90  #: entries of an artifact; W&B takes 100
 
 
 class WandbLoggerCallback(Tracker):
@@ -63,7 +66,8 @@ class WandbLoggerCallback(Tracker):
     def identity(self) -> Mapping[str, Any]:
         """See Tracker."""
         where = {name: self._arguments.get(name) for name in ("entity", "mode", "dir")}
-        return {"project": self._project, "group": self._group, **where}
+        set_outside = {name: os.environ[name] for name in _WHERE if name in os.environ}
+        return {"project": self._project, "group": self._group, **where, **set_outside}
 
     def secrets(self) -> Collection[str]:
         """See Tracker."""
@@ -74,9 +78,10 @@ class WandbLoggerCallback(Tracker):
         return {} if self._key is None else {"WANDB_API_KEY": self._key.reveal()}
 
     def time_limit_s(self, hook: str) -> float:
-        """See Tracker: whatever ends runs may have to wait for their uploads."""
-        ends_runs = hook in ("on_trial_complete", "on_trial_error", "on_trial_pause", "on_experiment_end")
-        return max(self._upload_timeout_s, self.call_timeout_s) if ends_runs else self.call_timeout_s
+        """See Tracker: whatever ends runs may have to wait for their uploads, and checkpoints may be large."""
+        uploads = hook in ("on_trial_complete", "on_trial_error", "on_trial_pause", "on_experiment_end")
+        uploads = uploads or (self._saves_checkpoints and hook == "on_trial_save")
+        return max(self._upload_timeout_s, self.call_timeout_s) if uploads else self.call_timeout_s
 
     def flush(self) -> Collection[int]:
         """See Tracker: W&B has its own process, and what that was sent for an open run may die with it."""
@@ -114,7 +119,8 @@ class WandbLoggerCallback(Tracker):
             return  # retention was faster
         import wandb
 
-        facts = {"step": trial.checkpoint.step, **{k: v for k, v in trial.checkpoint.metrics.items() if v == v}}
+        metrics = [(k, v) for k, v in trial.checkpoint.metrics.items() if math.isfinite(v)]  # JSON has no others
+        facts = {"step": trial.checkpoint.step, **dict(metrics[:_MAX_METADATA])}
         artifact = wandb.Artifact(f"checkpoint_{trial.trial_id}", type="model", metadata=facts)
         try:
             artifact.add_dir(path)

@@ -29,7 +29,8 @@ def setup_wandb(
 
     It is grouped by experiment, named after the trial, goes on as the same run when the trial is tried again or
     resumed, and is finished when the trial ends. What a trial that is killed logged last is lost: the driver's
-    `WandbLoggerCallback` loses nothing.
+    `WandbLoggerCallback` loses nothing. A trial that has returned is left half of `tune.run`'s `grace_s` to end, the
+    upload of its run included: call `run.finish()` in the function where that is too short.
 
     Args:
         config: what to show as the run's config; None: the trial's.

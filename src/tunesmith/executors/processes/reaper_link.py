@@ -19,7 +19,9 @@ from tunesmith.protocols import Launch
 
 _log = logging.getLogger("tunesmith")
 _END_TIMEOUT_S = 8.0
-_OF_AN_OUTER_TRIAL = ("TUNESMITH_TRIAL", "TUNESMITH_ATTEMPT")  #: an experiment may run inside a trial of another
+#: An experiment may run inside a trial of another; and a W&B process of the driver would keep the run of a trial open
+#: that was killed, and refuse it to the next attempt.
+_NOT_INHERITED = ("TUNESMITH_TRIAL", "TUNESMITH_ATTEMPT", "WANDB_SERVICE")
 
 
 class ReaperLink:
@@ -28,7 +30,7 @@ class ReaperLink:
     def __init__(self, launch: Launch, socket_path: str, token: str, *, start_method: str) -> None:
         self._launch, self._mark = launch, mark_of(launch)
         self._env = {
-            **{name: value for name, value in os.environ.items() if name not in _OF_AN_OUTER_TRIAL},
+            **{name: value for name, value in os.environ.items() if name not in _NOT_INHERITED},
             **ONE_THREAD_ENV,
             MARK_VARIABLE: self._mark,
             "TUNESMITH_SOCKET": socket_path,
