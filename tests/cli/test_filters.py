@@ -7,7 +7,7 @@ import math
 import pytest
 
 import tunesmith as tune
-from tunesmith.cli.filters import Names, Sql, names_in, parse_sort, parse_where
+from tunesmith.cli.filters import Names, Sql, column_of, names_in, parse_sort, parse_where
 from tunesmith.errors import ConfigError, StoreError
 from tunesmith.stores import Reader, open_reader
 
@@ -49,6 +49,11 @@ def selected(reader: Reader, where: str, *sort: str) -> list[int]:
         ("loss > 0.4", [0, 3]),
         ("not loss < 0.4", [0, 2, 3]),
         ("loss == None", [2]),
+        ("loss != None", [0, 1, 3, 4, 5]),
+        ("loss != 0.5", [1, 3, 4, 5]),
+        ("not loss == 0.5", [1, 2, 3, 4, 5]),
+        ("loss == best_value", [0, 1, 4]),
+        ("loss != best_value", []),
         ("0.1 <= loss < 0.5", [1, 4]),
         ("loss < 0.4 and i != 1 or trial == 0", [0, 4, 5]),
         ("status == 'COMPLETED'", [0, 1, 2, 3, 4, 5]),
@@ -73,6 +78,39 @@ def test_sorting_puts_what_has_no_value_last(reader: Reader) -> None:
     assert selected(reader, "1 == 1", "loss") == [5, 1, 4, 0, 3, 2]
     assert selected(reader, "1 == 1", "-loss") == [3, 0, 4, 1, 5, 2]
     assert selected(reader, "i < 4", "opt/name", "-i") == [3, 2, 1, 0]
+
+
+HYDRA = Names(
+    frozenset({"model.lr", "opt/lr", "layers/0/size", "weight-decay", "lambda", "a b"}), frozenset({"val-loss"})
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("model.lr", '$."model.lr"'),
+        ("config.model.lr", '$."model.lr"'),
+        ("opt.lr", '$."opt"."lr"'),
+        ("config.opt/lr", '$."opt"."lr"'),
+        ("layers/0/size", '$."layers"[0]."size"'),
+        ("weight-decay", '$."weight-decay"'),
+        ("val-loss", '$."val-loss"'),
+        ("metrics.val-loss", '$."val-loss"'),
+    ],
+)
+def test_names_that_others_write_are_understood_everywhere(text: str, path: str) -> None:
+    assert path in parse_where(f"{text} < 1", HYDRA).values
+    assert path in parse_sort([f"-{text}"], HYDRA).values
+    assert path in column_of(text, HYDRA).values
+
+
+@pytest.mark.parametrize("name", ["lambda", "a b", "config.lambda"])
+def test_a_name_that_is_no_word_is_sorted_by_and_shown_as_it_is(name: str) -> None:
+    assert parse_sort([name], HYDRA).values[0] == column_of(name, HYDRA).values[0]
+    with pytest.raises(ConfigError, match=r'config\["lambda"\]'):
+        parse_where(f"{name} < 1", HYDRA)
+    with pytest.raises(ConfigError, match=r'Did you mean config\["lambda"\]'):
+        parse_where("lambdaa < 1", HYDRA)
 
 
 @pytest.mark.parametrize(

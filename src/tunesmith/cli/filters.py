@@ -10,8 +10,10 @@ from __future__ import annotations
 import ast
 import difflib
 import json
+import keyword
+import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from tunesmith.cli.expressions import parse_expression
 from tunesmith.errors import ConfigError
@@ -43,15 +45,17 @@ _MAX_CHARS = 4_000
 _MAX_NODES = 300
 _MAX_DEPTH = 40
 _COMPARISONS: dict[type[ast.cmpop], str] = {
-    ast.Eq: "IS",
-    ast.NotEq: "IS NOT",
+    ast.Eq: "=",
+    ast.NotEq: "<>",
     ast.Lt: "<",
     ast.LtE: "<=",
     ast.Gt: ">",
     ast.GtE: ">=",
 }
 _SIGNS: dict[type[ast.unaryop], str] = {ast.USub: "-", ast.UAdd: "+"}
+_OF_NONE: dict[type[ast.cmpop], str] = {ast.Eq: "IS", ast.NotEq: "IS NOT"}
 _PLACES = ("config", "metrics")
+_JOINTS: dict[type[ast.operator], str] = {ast.Div: "/", ast.Sub: "-"}  #: signs within a name, as it is shown
 
 
 class Sql(NamedTuple):
@@ -94,7 +98,7 @@ def parse_sort(texts: Sequence[str], names: Names) -> Sql:
     values: tuple[Any, ...] = ()
     for text in texts:
         is_descending = text.startswith("-")
-        term = _operand(_parsed(text.removeprefix("-"), "--sort"), names, text)
+        term = _one_name(text.removeprefix("-"), names, "--sort")
         terms.append(f"({term.text}) IS NULL, ({term.text}) {'DESC' if is_descending else 'ASC'}")
         values += term.values * 2
     return Sql(", ".join([*terms, "trial"]), values)
@@ -102,7 +106,14 @@ def parse_sort(texts: Sequence[str], names: Names) -> Sql:
 
 def column_of(text: str, names: Names) -> Sql:
     """The expression of one name, as `--sort` takes it."""
-    return _operand(_parsed(text, "--columns"), names, text)
+    return _one_name(text, names, "--columns")
+
+
+def _one_name(text: str, names: Names, option: str) -> Sql:
+    """Where nothing but a name can be meant, each is taken as it is, also `val loss` or `lambda`."""
+    if (found := _known(text, names)) is not None:
+        return _named(found, names, text)
+    return _operand(_parsed(text, option), names, text)
 
 
 def _parsed(text: str, option: str) -> ast.expr:
@@ -112,7 +123,7 @@ def _parsed(text: str, option: str) -> ast.expr:
         node = parse_expression(text)
     except ValueError as error:
         words = f"{option} {text!r:.200} cannot be read: {error}. Such as: loss < 0.3 and opt == 'adam'"
-        raise ConfigError(words) from None
+        raise ConfigError(f'{words}. A name that is no word: config["lambda"], metrics["val loss"].') from None
     if sum(1 for _ in ast.walk(node)) > _MAX_NODES or _depth(node) > _MAX_DEPTH:
         raise ConfigError(f"{option}: the expression has too many parts.")
     return node
@@ -144,7 +155,9 @@ def _comparison(left: ast.expr, op: ast.cmpop, right: ast.expr, names: Names, te
     if type(op) not in _COMPARISONS:
         raise ConfigError(f"In {text!r}: `is` is not known. Use == or !=; None is a value.")
     one, other = _operand(left, names, text), _operand(right, names, text)
-    sql = f"({one.text}) {_COMPARISONS[type(op)]} ({other.text})"
+    has_none = any(isinstance(side, ast.Constant) and side.value is None for side in (left, right))
+    word = _OF_NONE.get(type(op)) if has_none else None
+    sql = f"({one.text}) {word or _COMPARISONS[type(op)]} ({other.text})"
     values = one.values + other.values
     if isinstance(op, ast.Eq | ast.NotEq):
         return Sql(sql, values)
@@ -175,24 +188,57 @@ def _operand(node: ast.AST, names: Names, text: str) -> Sql:
     if isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant) and type(node.op) in _SIGNS:
         inner = _operand(node.operand, names, text)
         return Sql(f"{_SIGNS[type(node.op)]}({inner.text})", inner.values)
-    name = _dotted(node)
+    name = _name_in(node, names)
     if name is not None:
         return _named(name, names, text)
     raise _not_understood(node, text, "a name or a value")
 
 
-def _dotted(node: ast.AST) -> tuple[str | None, str] | None:
-    """Place and name: of `lr`, of `config.lr`, of `config["optimizer/lr"]` and `metrics["val/loss"]`."""
-    if isinstance(node, ast.Name):
-        return None, node.id
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        return node.value.id, node.attr
+def _name_in(node: ast.AST, names: Names) -> tuple[str | None, str] | None:
+    """Place and name: of `lr`, `config.lr`, `optimizer/lr`, `val-loss`, `config["val loss"]`; None if it is none."""
     if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and isinstance(node.slice, ast.Constant):
         return node.value.id, str(node.slice.value)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):  # optimizer/lr: a nested name as it is shown
-        left, right = _dotted(node.left), _dotted(node.right)
-        if left is not None and right is not None and right[0] is None:
-            return left[0], f"{left[1]}/{right[1]}"
+    word = _spelled(node)
+    if word is None:
+        return None
+    if (found := _known(word, names)) is not None:
+        return found
+    place, _, rest = word.partition(".")
+    return (place, rest) if rest and place in _PLACES else (None, word)
+
+
+def _spelled(node: ast.AST) -> str | None:
+    """The text of a name that Python reads as several: `model.lr`, `optimizer/lr`, `layers/0/size`, `weight-decay`."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        before = _spelled(node.value)
+        return None if before is None else f"{before}.{node.attr}"
+    if isinstance(node, ast.BinOp) and type(node.op) in _JOINTS:
+        left = _spelled(node.left)
+        right = str(node.right.value) if _is_index(node.right) else _spelled(node.right)
+        return None if left is None or right is None else f"{left}{_JOINTS[type(node.op)]}{right}"
+    return None
+
+
+def _is_index(node: ast.AST) -> TypeGuard[ast.Constant]:
+    return isinstance(node, ast.Constant) and type(node.value) is int
+
+
+def _known(text: str, names: Names) -> tuple[str | None, str] | None:
+    """Place and name where there is one of this text: the whole text first, then after `config.` or `metrics.`.
+
+    Dots may stand for the slashes of nested parameters, as hydra writes them.
+    """
+    place, _, rest = text.partition(".")
+    spellings: list[tuple[str | None, str]] = [(None, text), (None, text.replace(".", "/"))]
+    if place in _PLACES:
+        spellings += [(place, rest), (place, rest.replace(".", "/"))]
+    for where, word in spellings:
+        in_config, in_metrics = where != "metrics", where != "config"
+        is_column = where is None and word in COLUMNS
+        if is_column or (in_config and word in names.parameters) or (in_metrics and word in names.metrics):
+            return where, word
     return None
 
 
@@ -206,6 +252,9 @@ def _named(name: tuple[str | None, str], names: Names, text: str) -> Sql:
     is_metric = word in names.metrics and place != "config"
     if is_parameter and is_metric:
         raise ConfigError(f"In {text!r}: {word} is a parameter and a metric. Write config.{word} or metrics.{word}.")
+    last = word.rpartition(".")[2]
+    if not is_parameter and not is_metric and last != word and last in {*names.parameters, *names.metrics}:
+        raise ConfigError(f"In {text!r}: {word} is not known. Write config.{last} or metrics.{last}.")
     if not is_parameter and not is_metric:
         raise ConfigError(f"In {text!r}: there is no {word!r}.{_advice(word, names)}")
     return _in_config(word) if is_parameter else _in_metrics(word)
@@ -230,4 +279,13 @@ def _not_understood(node: ast.AST, text: str, expected: str) -> ConfigError:
 def _advice(word: str, names: Names) -> str:
     known = sorted({*COLUMNS, *names.parameters, *names.metrics})
     close = difflib.get_close_matches(word, known, n=3)
-    return f" Did you mean {' or '.join(close)}?" if close else f" There are {', '.join(known)}."
+    shown = [_writable(name, names) for name in close or known]
+    return f" Did you mean {' or '.join(shown)}?" if close else f" There are {', '.join(shown)}."
+
+
+def _writable(name: str, names: Names) -> str:
+    """The name as `--where` takes it."""
+    if re.fullmatch(r"\w+([./-]\w+)*", name) and not any(map(keyword.iskeyword, re.split(r"\W", name))):
+        return name
+    place = "config" if name in names.parameters else "metrics"
+    return f"{place}[{json.dumps(name, ensure_ascii=False)}]"
