@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tunesmith.cli import exit_codes
-from tunesmith.cli.output import number, print_json, say, table, warn
+from tunesmith.cli.output import masked, number, print_json, say, table, warn
 from tunesmith.cli.places import experiment_argument, json_option, open_experiment, storage_option
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _facts_of(reader: Reader, best: BestReport, metric: str, mode: str) -> dict[
         "value": best.value,
         "step": best.step,
         "checkpoint": str(reader.folder / kept[0][0]) if kept else None,
-        "config": reader.config_of(best.trial, best.attempt),
+        "config": masked(reader.config_of(best.trial, best.attempt)),
     }
 
 

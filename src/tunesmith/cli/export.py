@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from tunesmith.cli.output import plain, print_json, warn
+from tunesmith.cli.output import masked, plain, print_json, warn
 from tunesmith.cli.places import experiment_argument, json_option, open_experiment, storage_option
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def command(
     """Write a row for each trial (its config and its last report), or for each result.
 
     In CSV a text that a spreadsheet would take for a formula gets an apostrophe in front; JSON lines and Parquet have
-    every value as it is.
+    every value as it is. Passwords and the like in configs are *** in all of them. --json prints JSON lines; with -o
+    it says as JSON what was written.
 
     \b
     Examples:
@@ -51,7 +52,10 @@ def command(
       tunesmith export my_experiment --what results -o results.parquet
       tunesmith export --format jsonl | jq .
     """
-    chosen = kind or _FORMATS.get(Path(output or "").suffix.lower(), "csv")
+    if as_json and output is None and kind not in (None, "jsonl"):
+        raise click.UsageError(f"--json prints JSON lines. Leave out --format {kind}, or give -o FILE.")
+    is_json = as_json and output is None
+    chosen = kind or ("jsonl" if is_json else _FORMATS.get(Path(output or "").suffix.lower(), "csv"))
     if chosen == "parquet":
         _check_parquet(output)
     if output is not None and Path(output).exists() and not force:
@@ -85,7 +89,7 @@ def trial_rows(reader: Reader) -> Iterator[dict[str, Any]]:
             "n_failures": trial.n_failures,
             "reason": trial.reason,
         }
-        row |= {f"config/{name}": value for name, value in flatten_config(trial.config).items()}
+        row |= {f"config/{name}": value for name, value in flatten_config(masked(trial.config)).items()}
         yield row | {f"metrics/{name}": value for name, value in (trial.metrics or {}).items()}
 
 

@@ -45,6 +45,8 @@ def command(
     name, number = (None, arguments[0]) if len(arguments) == 1 else arguments
     if not number.isdecimal() or not number.isascii():
         raise click.UsageError(f"{number!r} is not the number of a trial, such as 3.")
+    if as_json and follow:
+        raise click.UsageError("--json is one document. Leave out --follow.")
     reader = open_experiment(name, storage)
     try:
         try:
@@ -53,14 +55,14 @@ def command(
             raise click.UsageError(str(error.args[0])) from None
         path = reader.folder / "logs" / f"{trial.index:05d}.log"
         if as_json:
-            lines = list(_lines(path, tail))
-            print_json({"trial": trial.index, "path": path, "lines": lines})
-            return exit_codes.OK
+            print_json({"trial": trial.index, "path": path, "lines": list(_lines(path, tail))})
         if not path.exists() and not follow:
             warn(
                 f"tunesmith: trial {trial.index} has no log at {path}: it has not started, or runs on another machine."
             )
             return exit_codes.NOTHING
+        if as_json:
+            return exit_codes.OK
         for line in _lines(path, tail):
             _say(line, raw=raw)
         if follow:

@@ -32,6 +32,21 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def masked(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config without what is called like a password: programs hand on and keep what they are given."""
+    return {str(name): _masked(str(name), value) for name, value in config.items()}
+
+
+def _masked(name: str, value: Any) -> Any:
+    from tunesmith.callbacks.text import is_secret
+
+    if isinstance(value, Mapping):
+        return masked(value)
+    if isinstance(value, list | tuple):
+        return [_masked(name, entry) for entry in value]
+    return "***" if is_secret(name, value) else value
+
+
 def print_json(value: Any) -> None:
     """One JSON document."""
     click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))

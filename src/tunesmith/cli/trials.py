@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tunesmith.cli.output import number, print_json, say, table, warn, width
+from tunesmith.cli.output import masked, number, print_json, say, table, warn, width
 from tunesmith.cli.places import experiment_argument, json_option, open_experiment, storage_option
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ def trial_facts(reader: Reader, trial: Trial) -> dict[str, Any]:
         "trial": trial.index,
         "trial_id": trial.trial_id,
         "status": trial.status.value,
-        "config": trial.config,
+        "config": masked(trial.config),
         "metrics": trial.metrics or {},
         "step": trial.step,
         "best_value": trial.best_value,
@@ -133,10 +135,15 @@ def _print_columns(reader: Reader, trials: list[Trial], columns: list[str], *, a
     values = tuple(value for piece in pieces for value in piece.values)
     rows = reader.query(f"SELECT trial, {', '.join(piece.text for piece in pieces)} FROM trials", values)
     by_index = {row[0]: row[1:] for row in rows}
-    cells = [by_index[trial.index] for trial in trials]
     headings = [column.strip() for column in columns]
+    cells = [_without_secrets(headings, by_index[trial.index]) for trial in trials]
     if as_json:
         print_json([dict(zip(headings, row, strict=True)) for row in cells])
         return
     for line in table(headings, [[number(value) for value in row] for row in cells], drops=False):
         say(line)
+
+
+def _without_secrets(headings: list[str], row: Sequence[Any]) -> list[Any]:
+    names = [re.sub(r"[\[\]\"']+", "/", heading).strip("/") for heading in headings]  # config["api_key"] is one too
+    return [masked({name: value})[name] for name, value in zip(names, row, strict=True)]
