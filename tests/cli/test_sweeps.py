@@ -59,7 +59,9 @@ def test_a_sweep_becomes_a_space_arguments_and_a_command(tmp_path: Path, capsys:
     assert "27" in repr(vars(scheduler))
     assert sweep.words == ("/usr/bin/env", "python", "train.py", "${args}")
     assert sweep.wandb == {"project": "digits"}
-    assert "description has no effect" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "description in the sweep has no effect." in errors
+    assert "name in the sweep has no effect: --name names the experiment" in errors
 
 
 def test_a_grid_goes_through_all_values_up_to_the_cap() -> None:

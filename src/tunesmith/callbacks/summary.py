@@ -146,7 +146,7 @@ def _why_no_best(view: ProgressView, choices: Choices) -> str:
     if view.n_reports == 0:
         return (
             "none: no trial reported anything. Call tune.report(loss=...) in the training function, "
-            "or return a number or a dict from it."
+            "or return a number or a dict from it; a program calls `tunesmith report loss=...`."
         )
     metric = choices.metric or (view.objective.metric if view.objective is not None else None)
     if metric is None:

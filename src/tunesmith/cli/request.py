@@ -40,6 +40,16 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any] = {}  #: by the names of `run`'s parameters
     cwd: str = ""
 
+    @property
+    def is_sweep(self) -> bool:
+        """Whether the target is a sweep file."""
+        return self.target is not None and self.target.endswith((".yaml", ".yml", ".json"))
+
+    @property
+    def is_program(self) -> bool:
+        """Whether its trials are programs, not a Python function."""
+        return bool(self.words) or self.is_sweep
+
 
 class _Parts(msgspec.Struct, frozen=True):
     """What `tune.run` is given first."""
@@ -74,18 +84,17 @@ def _parts(request: Request) -> _Parts:
     from tunesmith.cli.tracker_options import make_trackers
 
     options = request.options
-    is_sweep = request.target is not None and request.target.endswith((".yaml", ".yml", ".json"))
-    if request.target is not None and request.words and not is_sweep:
+    if request.target is not None and request.words and not request.is_sweep:
         raise ConfigError(f"Both {request.target!r} and a command after -- are given. Give one of them.")
     sweep = None
-    if is_sweep:
+    if request.is_sweep:
         from tunesmith.cli.sweep import load_sweep
 
         sweep = load_sweep(Path(str(request.target)), has_command=not request.words)
     tree = _tree(options, {} if sweep is None else sweep.tree)
     arguments = _arguments(options, {} if sweep is None else sweep.arguments)
     metrics = [arguments["metric"]] if isinstance(arguments.get("metric"), str) else arguments.get("metric", [])
-    if (request.words or sweep is not None) and options.get("executor") == "inline":
+    if request.is_program and options.get("executor") == "inline":
         raise ConfigError("A program is run by worker processes. Leave out --executor inline.")
     if request.words:
         trainable = program_trainable(request.words, tree, has_braces=True, metrics=metrics)

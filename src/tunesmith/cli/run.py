@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tunesmith.cli import exit_codes
-from tunesmith.cli.output import print_json, say
+from tunesmith.cli.output import print_json, say, warn
 from tunesmith.cli.places import json_option, storage_option
 from tunesmith.errors import ConfigError
 
@@ -141,6 +141,7 @@ def _recorded(given: Mapping[str, Any]) -> dict[str, Any]:
 def conclude(result: Any, *, as_json: bool, quiet: bool) -> int:
     """Say how it ended where nothing has, and the exit status that belongs to it."""
     from tunesmith.cli.show import facts
+    from tunesmith.cli.unreported import unreported_words
     from tunesmith.trial import TrialStatus
 
     found = facts(result.reader)
@@ -158,6 +159,9 @@ def conclude(result: Any, *, as_json: bool, quiet: bool) -> int:
         return exit_codes.INTERRUPTED
     states = result.reader.counts()
     is_refused = bool(states) and set(states) == {TrialStatus.INVALID}
+    if (words := unreported_words(result.reader)) is not None:
+        warn(f"tunesmith: {words}")
+        return exit_codes.FAILED
     is_failed = found["status"] == "failed" or states.get(TrialStatus.FAILED, 0) > 0 or is_refused
     return exit_codes.FAILED if is_failed else exit_codes.OK
 

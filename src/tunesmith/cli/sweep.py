@@ -14,9 +14,9 @@ from tunesmith.cli.yaml_input import load_yaml
 from tunesmith.errors import ConfigError
 
 _DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
-_KEYS = {"method", "metric", "parameters", "early_terminate", "run_cap", "command", "program", "name"}
+_KEYS = {"method", "metric", "parameters", "early_terminate", "run_cap", "command", "program"}
 _OF_WANDB = ("project", "entity")  #: arguments of the tracker, where there is one
-_WITHOUT_EFFECT = {"description"}
+_WITHOUT_EFFECT = {"description": "", "name": ": --name names the experiment, which a second run then goes on with"}
 _ENVIRONMENT = re.compile(r"\$\{envvar:([A-Za-z0-9_]+)\}")
 _METHODS = {"grid": "grid", "random": "random", "bayes": "auto"}
 _MODES = {"minimize": "min", "maximize": "max"}
@@ -48,13 +48,14 @@ def load_sweep(path: Path, *, has_command: bool = True) -> Sweep:
 def parse_sweep(found: Any, *, has_command: bool = True) -> Sweep:
     """The same from what was read."""
     sweep = _mapping(found, "a sweep")
-    unknown = set(sweep) - _KEYS - _WITHOUT_EFFECT - set(_OF_WANDB)
+    unknown = set(sweep) - _KEYS - set(_WITHOUT_EFFECT) - set(_OF_WANDB)
     if unknown:
         raise ConfigError(
             f"{', '.join(sorted(map(repr, unknown)))} is not known. Known are {', '.join(sorted(_KEYS))}."
         )
-    for key in sorted(_WITHOUT_EFFECT & set(sweep)):
-        warn(f"tunesmith: {key} has no effect here.")
+    for key, advice in _WITHOUT_EFFECT.items():
+        if key in sweep:
+            warn(f"tunesmith: {key} in the sweep has no effect{advice}.")
     method = sweep.get("method", "bayes")
     if method not in _METHODS:
         raise ConfigError(f"method is {method!r}. Give one of {', '.join(_METHODS)}.")
