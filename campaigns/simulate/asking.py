@@ -148,3 +148,8 @@ class AskingBooks:
         if self._idle is None or self._idle[0] != asked.request:
             self._idle = (asked.request, now)
         return self._idle[1] + _PATIENCE_S
+
+
+def is_without_effect(answer: ConfigsSuggested) -> bool:
+    """Whether the searcher had nothing to say."""
+    return not (answer.suggestions or answer.thaws or answer.stops)

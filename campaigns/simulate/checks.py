@@ -9,12 +9,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from campaigns.simulate.asking import n_fitting
+from campaigns.simulate.asking import is_without_effect, n_fitting
 from campaigns.simulate.faults import Violation, require
 from campaigns.simulate.plan import Plan
 from campaigns.simulate.rows import Row
 from campaigns.simulate.stores import Backend, SqliteBackend
-from campaigns.simulate.witness import Witness, is_without_effect
+from campaigns.simulate.witness import Witness
 from tunesmith.events import ConfigsSuggested, EndReason, Suggest, Suggestion, TrialReported
 from tunesmith.experiment import Experiment
 from tunesmith.protocols import Exhausted, Proposal, Wait

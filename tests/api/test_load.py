@@ -77,7 +77,7 @@ def test_an_inline_experiment_may_run_more_trials_at_a_time_elsewhere(tmp_path: 
         ({"search_alg": RandomSearch([{"x": 0.5}])}, "search_alg", r"\(RandomSearch with points_to_evaluate\)"),
         ({"scheduler": "asha"}, "scheduler", r"\(AsyncHyperBandScheduler\).*scheduler='fifo'"),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=["stop", "stop-function", "search-by-name", "search-with-points", "scheduler"],
 )
 def test_what_only_code_can_give_is_asked_for_by_name(
     tmp_path: Path, arguments: dict[str, Any], name: str, words: str
