@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 
 import tunesmith as tune
-from tunesmith.analysis.importance import _explained
+from tunesmith.analysis.importance import _explained, _settled_sample
 from tunesmith.analysis.metric_choice import choose_metric
 from tunesmith.analysis.response import response
 from tunesmith.errors import ConfigError, SpaceError, TuneError
+from tunesmith.models.cube import Cube
 from tunesmith.space import Space
 from tunesmith.trial import Mode, TrialStatus
 
 from .written import write
 
+NAN = math.nan
 UNITS = {name: tune.uniform(0, 1) for name in ("a", "b", "c")}
 
 
@@ -87,12 +89,98 @@ def test_equal_seeds_give_equal_numbers(tmp_path):
     assert result.importance(seed=1) != result.importance()
 
 
-def test_failed_and_nan_trials_are_left_out_and_counted(tmp_path):
+def test_what_makes_trials_diverge_matters(tmp_path):
+    """Of the trials with a value `lr` says nothing: all that it does is to let 7 in 10 end without one."""
+    space = {"lr": tune.uniform(0, 1), "w": tune.uniform(0, 1)}
+    drawn = [Space(space).sample(1, i) for i in range(200)]
+    is_lost = [c["lr"] > 0.3 for c in drawn]
+    values = [
+        [NAN] if lost and i % 2 else [] if lost else [0.1 * c["w"]]
+        for i, (c, lost) in enumerate(zip(drawn, is_lost, strict=True))
+    ]
+    states = [TrialStatus.FAILED if lost and not i % 2 else TrialStatus.COMPLETED for i, lost in enumerate(is_lost)]
+    result = write(tmp_path / "e", values, space=space, configs=drawn, states=states)
+    found = result.importance()
+    assert found.shares["lr"] > 0.5
+    assert (found.n_trials, found.n_diverged, found.n_left_out) == (200, sum(is_lost), 0)
+    surface = response(result, choose_metric(result.reader), (("lr",), ("w",)))
+    assert surface.n_diverged == sum(is_lost)
+    assert surface.mean[:, np.array(surface.x) > 0.35].mean() > 0.09
+    assert surface.mean[:, np.array(surface.x) < 0.25].mean() < 0.07
+
+
+def test_divergence_alone_is_seen_where_all_other_values_are_equal(tmp_path):
+    result = experiment(tmp_path / "e", UNITS, lambda c: NAN if c["a"] > 0.5 else 1.0, n=60)
+    assert result.importance().shares["a"] > 0.8
+
+
+@pytest.mark.parametrize(("mode", "bad"), [("min", math.inf), ("max", -math.inf)])
+def test_the_bad_infinity_is_divergence_and_the_good_one_says_nothing(tmp_path, mode, bad):
     drawn = [Space(UNITS).sample(1, i) for i in range(20)]
-    values = [[math.nan] if i < 3 else [c["a"]] for i, c in enumerate(drawn)]
-    states = [TrialStatus.FAILED if i in (3, 4) else TrialStatus.COMPLETED for i in range(20)]
-    found = write(tmp_path / "e", values, space=UNITS, configs=drawn, states=states).importance()
-    assert (found.n_trials, found.n_left_out) == (15, 5)
+    values = [[bad], [-bad], *([c["a"]] for c in drawn[2:])]
+    found = write(tmp_path / "e", values, space=UNITS, configs=drawn, mode=Mode(mode)).importance()
+    assert (found.n_trials, found.n_diverged, found.n_left_out) == (19, 1, 1)
+
+
+def test_trials_that_are_not_over_or_were_refused_are_left_out_and_counted(tmp_path):
+    drawn = [Space(UNITS).sample(1, i) for i in range(20)]
+    states = [TrialStatus.RUNNING, TrialStatus.INVALID, TrialStatus.INTERRUPTED] + [TrialStatus.COMPLETED] * 17
+    found = write(tmp_path / "e", [[c["a"]] for c in drawn], space=UNITS, configs=drawn, states=states).importance()
+    assert (found.n_trials, found.n_diverged, found.n_left_out) == (17, 0, 3)
+
+
+def test_at_a_step_one_that_failed_later_counts_with_its_value(tmp_path):
+    drawn = [Space(UNITS).sample(1, i) for i in range(20)]
+    values = [[], [5.0], [NAN], *([c["a"], 1.0] for c in drawn[3:])]
+    states = [TrialStatus.FAILED, TrialStatus.FAILED] + [TrialStatus.COMPLETED] * 18
+    result = write(tmp_path / "e", values, space=UNITS, configs=drawn, states=states)
+    assert (result.importance(step=1).n_trials, result.importance(step=1).n_diverged) == (20, 2)
+    assert (result.importance(step=2).n_trials, result.importance(step=2).n_diverged) == (19, 2)
+
+
+# ---------------------------------------------------------------- whether the model has found anything
+
+
+@pytest.mark.parametrize("n", [30, 100])
+def test_a_model_of_noise_is_not_telling(tmp_path, n):
+    """The seeds are fixed; of others 1 in 20 would pass for more with 30 trials, none of 90 did with 60 or more."""
+    rng = np.random.default_rng(n)
+    found = experiment(tmp_path / "e", UNITS, lambda _: float(rng.normal()), n=n).importance()
+    assert found.fit < 0.1
+    assert not found.is_telling
+
+
+@pytest.mark.parametrize(("n", "sd", "least"), [(30, 0.0, 0.7), (100, 1.0, 0.2), (200, 0.0, 0.9)])
+def test_a_model_of_what_parameters_do_is_telling(tmp_path, n, sd, least):
+    rng = np.random.default_rng(0)
+    found = experiment(tmp_path / "e", UNITS, lambda c: 3 * c["a"] + 2 * c["b"] + sd * rng.normal(), n=n).importance()
+    assert found.is_telling
+    assert least < found.fit <= 1.0
+
+
+def test_what_does_not_differ_cannot_be_predicted(tmp_path):
+    assert experiment(tmp_path / "e", UNITS, lambda c: 1.0, n=20).importance().fit == 0.0
+
+
+# ---------------------------------------------------------------- constraints
+
+
+def constrained(is_allowed):
+    return Space(dict(UNITS), constraints=[is_allowed])
+
+
+def test_a_constraint_that_is_rarely_kept_is_drawn_for_longer():
+    """One in 64 configs is allowed: 2,000 draws find about 30."""
+    space = constrained(lambda c: c["a"] < 1 / 8 and c["b"] < 1 / 8)
+    rows = _settled_sample(Cube(space, seed=1), np.random.default_rng(0))
+    assert len(rows) >= 500
+    assert rows[:, :2].max() < 1 / 8
+
+
+def test_a_constraint_that_is_never_kept_says_so(tmp_path):
+    result = experiment(tmp_path / "e", UNITS, lambda c: c["a"], n=10)
+    with pytest.raises(TuneError, match=r"The constraints allow 0 of 67,584 configs drawn .* needs 500"):
+        result.importance(space=constrained(lambda c: c["a"] > 2))
 
 
 def test_a_step_compares_who_got_there_by_its_value_until_then(tmp_path):
@@ -161,4 +249,21 @@ def test_the_response_is_nan_where_two_never_take_part_together(tmp_path):
 
 def test_the_response_needs_five_trials(tmp_path):
     result = experiment(tmp_path / "e", UNITS, lambda c: 1.0, n=4)
-    assert response(result, choose_metric(result.reader), (("a",), ("b",))) is None
+    with pytest.raises(TuneError, match="too few trials for a surface"):
+        response(result, choose_metric(result.reader), (("a",), ("b",)))
+
+
+@pytest.mark.parametrize("options", [[f"o{i}" for i in range(100)], list(range(100))], ids=["words", "numbers"])
+def test_the_response_leaves_out_no_option(tmp_path, options):
+    space = {"p": tune.choice(options), "a": tune.uniform(0, 1)}
+    result = experiment(tmp_path / "e", space, lambda c: c["a"], n=30)
+    found = response(result, choose_metric(result.reader), (("p",), ("a",)))
+    assert list(found.x) == options
+    assert np.isfinite(found.mean).all()
+
+
+def test_the_response_of_too_many_options_says_so(tmp_path):
+    space = {name: tune.choice([f"o{i}" for i in range(200)]) for name in "pq"}
+    result = experiment(tmp_path / "e", space, lambda c: float(len(c["p"])), n=9)
+    with pytest.raises(TuneError, match="too many options for a surface: 200 by 200"):
+        response(result, choose_metric(result.reader), (("p",), ("q",)))

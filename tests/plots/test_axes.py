@@ -54,6 +54,18 @@ def test_good_values_are_never_beyond_the_axis():
     assert (high.high > 900, high.low > -100, high.n_beyond) == (True, True, 1)
 
 
+def test_only_values_to_be_minimised_have_a_logarithmic_axis():
+    accuracies = np.array([0.0005, 0.1, 0.9, 0.99])
+    assert value_axis(accuracies, Mode.MIN).is_log
+    assert not value_axis(accuracies, Mode.MAX).is_log
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_an_axis_of_all_values_holds_the_outliers_too(mode):
+    axis = value_axis(np.array([1.0] * 50 + [1.1] * 50 + [-500.0, 900.0]), mode, has_all=True)
+    assert (axis.low < -500, axis.high > 900, axis.notes) == (True, True, [])
+
+
 @pytest.mark.parametrize("values", [[], [math.nan], [3.0], [0.0, 0.0], [1e-300, 1e300], [-1e308, 1e308]])
 def test_an_axis_has_a_length_whatever_the_values(values):
     axis = value_axis(np.array(values, float), Mode.MIN)

@@ -10,6 +10,9 @@ Whether a conditional parameter takes part at all is thereby counted for the cho
 parameter. Shares are estimated from one sample of rows sorted into bins, corrected for what bins of a finite sample
 differ by chance.
 
+A forest fits noise as well as anything, and the shares of that add up to 1 too. So each is fitted to a bootstrap sample
+of the trials and predicts those that it has not seen; `fit` is how well.
+
 Sources: Hutter et al. 2014 (ICML, fANOVA); estimation from given data: Plischke et al. 2013 (EJOR 226). Here with
 extremely randomised trees, on losses whose poor half is drawn in (`models/warp.py`), so that a few diverged trials do
 not decide alone.
@@ -20,17 +23,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunesmith.analysis.metric_choice import ChosenMetric, choose_metric
-from tunesmith.analysis.parameters import display_names
-from tunesmith.errors import ConfigError, SpaceError, TuneError
+from tunesmith.analysis.metric_choice import choose_metric
+from tunesmith.analysis.model_rows import ModelRows, model_rows
+from tunesmith.errors import TuneError
 from tunesmith.models.cube import Cube
 from tunesmith.models.forest import Forest
-from tunesmith.models.warp import warp_losses
-from tunesmith.space import Path, SampleFrom, Space, readable_space
+from tunesmith.space import Space
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,12 +42,16 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-#: Fewer trials say nothing.
+#: Fewer trials with a value say nothing.
 MIN_TRIALS = 5
+#: A model that explains no more of unseen trials may have found nothing: so do models of noise.
+_LEAST_FIT = 0.1
 #: Of more trials, the model is fitted to as many, drawn anew for each of its repetitions.
 _MAX_ROWS = 1000
 _N_REPEATS = 8
 _N_SAMPLES = 2**12
+_MIN_SAMPLES = 500  #: that the constraints allow
+_MAX_DRAWS = 2**16  #: to find as many
 _N_BINS = 16  #: of a parameter by itself
 _N_PAIR_BINS = 8
 
@@ -59,17 +65,14 @@ class Importance:
     errors: dict[str, float]  #: standard deviation of each share over models of resampled trials
     pairs: dict[tuple[str, str], float]  #: what two parameters explain together beyond their own shares; largest first
     n_trials: int  #: trials that this rests on
-    n_left_out: int  #: trials that failed, are not over, or have no finite value or a config outside the space
+    n_diverged: int  #: of these, that failed or reported only NaN: they count as the worst of the others
+    n_left_out: int  #: trials that are not over, break a constraint, or have a config outside the space
+    fit: float  #: share of the variance of unseen trials that is predicted; below 0: worse than by their mean
 
-
-class Observed(NamedTuple):
-    """Trials as a model sees them."""
-
-    cube: Cube
-    names: tuple[str, ...]  #: by column
-    rows: Array  #: (n, d)
-    losses: Array  #: (n,), smaller is better
-    n_left_out: int
+    @property
+    def is_telling(self) -> bool:
+        """Whether the model predicts unseen trials better than chance. The shares of one that does not say nothing."""
+        return self.fit > _LEAST_FIT
 
 
 def importance(
@@ -83,7 +86,8 @@ def importance(
 ) -> Importance:
     """How much of the objective's variance each parameter explains.
 
-    Of `sample_from` leaves the values that trials had are taken for what can be drawn.
+    Of `sample_from` leaves the values that trials had are taken for what can be drawn. Trials that failed or reported
+    only NaN count as the worst of the others.
 
     Args:
         metric, mode: the experiment's own where left out.
@@ -92,25 +96,27 @@ def importance(
             the importance at the first rung too.
         space: as given to `run`, where its constraints or what `sample_from` draws should count.
         seed: of the model.
-    Raises: ConfigError for an unknown metric; TuneError with fewer than 5 trials, or where nothing varies.
+    Raises: ConfigError for an unknown metric; TuneError with fewer than 5 trials, where nothing varies, or where
+        constraints allow hardly any config.
     """
     chosen = choose_metric(result.reader, metric, mode)
-    observed = observed_trials(result, chosen, metric, step=step, space=space)
-    n = len(observed.losses)
-    if observed.cube.d == 0:
+    data = model_rows(result, chosen, step=step, space=space)
+    n = len(data.losses)
+    if data.cube.d == 0:
         raise TuneError("Nothing varies in the space, so there is no importance.")
-    if n < MIN_TRIALS:
+    if n - data.n_diverged < MIN_TRIALS:
         raise TuneError(
-            f"{n} of {n + observed.n_left_out} trials are over and have a finite {chosen.name!r}"
+            f"{n - data.n_diverged} of {len(result)} trials are over and have a finite {chosen.name!r}"
             f"{'' if step is None else f' at step {step}'}. Importance needs {MIN_TRIALS} or more."
         )
     rng = np.random.default_rng(seed)
-    sample = _settled_sample(observed.cube, rng)
-    shares, pairs = zip(*(_shares(observed, sample, rng) for _ in range(_N_REPEATS)), strict=True)
+    sample = _settled_sample(data.cube, rng)
+    unseen = _Unseen(data)
+    shares, pairs = zip(*(_shares(data, sample, rng, unseen=unseen) for _ in range(_N_REPEATS)), strict=True)
     means, errors = np.mean(shares, axis=0), np.std(shares, axis=0, ddof=1)
     pair_means = np.mean(pairs, axis=0)
     order = np.argsort(-means, kind="stable")
-    names = observed.names
+    names = data.names
     found = [(a, b) for a, b in combinations(range(len(names)), 2) if pair_means[a, b] > 0.0]
     found.sort(key=lambda pair: -pair_means[pair])
     return Importance(
@@ -119,100 +125,77 @@ def importance(
         errors={names[j]: float(errors[j]) for j in order},
         pairs={(names[a], names[b]): float(pair_means[a, b]) for a, b in found},
         n_trials=n,
-        n_left_out=observed.n_left_out,
+        n_diverged=data.n_diverged,
+        n_left_out=data.n_left_out,
+        fit=unseen.fit(),
     )
 
 
-def observed_trials(
-    result: ExperimentAnalysis,
-    chosen: ChosenMetric,
-    metric: str | None,
-    *,
-    step: int | None = None,
-    space: Mapping[str, Any] | Space | None = None,
-) -> Observed:
-    """The rows and losses of the trials that are over and did not fail.
+class _Unseen:
+    """What forests predict of the trials that their bootstrap samples left out.
 
-    Raises: SpaceError where options of the space cannot be told apart by their stored labels.
+    Source: out-of-bag estimation, Breiman 1996.
     """
-    reader = result.reader
-    seen = result._observed(metric, chosen.mode.value)
-    if step is not None:
-        at_step = _best_up_to(result, chosen, step)
-        seen = [(trial, at_step[trial.index]) for trial, _ in seen if trial.index in at_step]
-    configs = [trial.config for trial, _ in seen]
-    known = _known_space(reader.spec.space, configs, space)
-    cube = Cube(known, seed=reader.spec.seed)
-    rows, losses = [], []
-    for config, (_, value) in zip(configs, seen, strict=True):
-        try:
-            rows.append(cube.encode(config))
-        except SpaceError:
-            continue
-        losses.append(chosen.mode.as_loss(value))
-    named = display_names([cube.leaf(j) for j in range(cube.d)])
-    names = tuple(named[cube.leaf(j).path] for j in range(cube.d))
-    table = np.array(rows, float).reshape(len(rows), cube.d)
-    return Observed(cube, names, table, np.array(losses, float), len(result) - len(rows))
 
+    def __init__(self, data: ModelRows) -> None:
+        self._data = data
+        self._sums, self._counts = np.zeros(len(data.targets)), np.zeros(len(data.targets))
 
-def _known_space(
-    description: dict[str, Any], configs: list[dict[str, Any]], space: Mapping[str, Any] | Space | None
-) -> Space:
-    if space is not None:
-        return space if isinstance(space, Space) else Space(dict(space))
-    plain = readable_space(description)
-    free = [leaf.path for leaf in plain.leaves if isinstance(leaf.domain, SampleFrom)]
-    if not free:
-        return plain
-    drawn: dict[Path, list[Any]] = {path: [] for path in free}
-    for config in configs:
-        try:
-            values = plain.values(config)
-        except SpaceError:
-            continue
-        for path in free:
-            if path in values:
-                drawn[path].append(values[path])
-    return readable_space(description, drawn)
+    def add(self, forest: Forest, picked: Ints, rng: np.random.Generator) -> None:
+        """Args: picked: rows that the forest was fitted to."""
+        left_out = np.setdiff1d(np.arange(len(self._sums)), picked)
+        left_out = rng.permutation(left_out)[:_MAX_ROWS]
+        if len(left_out):
+            self._sums[left_out] += forest.predict(self._data.rows[left_out])[0]
+            self._counts[left_out] += 1.0
 
-
-def _best_up_to(result: ExperimentAnalysis, chosen: ChosenMetric, step: int) -> dict[int, float]:
-    """By trial the best finite value of its first `step` steps; only of those that got there."""
-    from tunesmith.analysis.curves import learning_curves
-
-    if step < 1:
-        raise ConfigError(f"step is {step}. Give a step that trials reported, 1 or more.")
-    found = {}
-    for curve in learning_curves(result.reader, chosen):
-        values = curve.value[(curve.step <= step) & np.isfinite(curve.value)]
-        if curve.step[-1] >= step and len(values):
-            found[curve.trial] = chosen.mode.as_loss(float((values * chosen.mode.as_loss(1.0)).min()))
-    return found
+    def fit(self) -> float:
+        """The share of their variance that is predicted; 0 where they do not differ."""
+        is_known = self._counts > 0
+        target = self._data.targets[is_known]
+        if len(target) == 0 or np.ptp(target) == 0.0:
+            return 0.0
+        missed = target - self._sums[is_known] / self._counts[is_known]
+        return float(1.0 - (missed**2).sum() / ((target - target.mean()) ** 2).sum())
 
 
 def _settled_sample(cube: Cube, rng: np.random.Generator) -> Array:
-    """Rows as likely as the space draws them; those that break a constraint left out."""
+    """Rows as likely as the space draws them; those that break a constraint left out.
+
+    Raises: TuneError where the constraints allow hardly any.
+    """
     rows = cube.sample(rng, _N_SAMPLES)
     if not (cube.has_dependents or cube.has_constraints):
         return rows
-    rows, is_allowed = cube.settle(rows[: _N_SAMPLES // 2], index=0)
-    return np.asarray(rows[is_allowed])
+    rows = rows[: _N_SAMPLES // 2]
+    n_drawn, n_kept, kept = 0, 0, []
+    while n_drawn < _MAX_DRAWS and n_kept < _MIN_SAMPLES:
+        settled, is_allowed = cube.settle(rows, index=0)
+        kept.append(settled[is_allowed])
+        n_drawn, n_kept = n_drawn + len(rows), n_kept + len(kept[-1])
+        rows = cube.sample(rng, _N_SAMPLES)
+    if n_kept < _MIN_SAMPLES:
+        raise TuneError(
+            f"The constraints allow {n_kept:,} of {n_drawn:,} configs drawn from the space, and importance needs "
+            f"{_MIN_SAMPLES}. Give space= with narrower domains, or without constraints to judge by the whole space."
+        )
+    return np.concatenate(kept)
 
 
-def _shares(observed: Observed, sample: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+def _shares(data: ModelRows, sample: Array, rng: np.random.Generator, *, unseen: _Unseen) -> tuple[Array, Array]:
     """Mains (d,) and pairs (d, d) of a forest fitted to a bootstrap sample of the trials."""
-    n = len(observed.losses)
+    n = len(data.targets)
     picked = rng.integers(0, n, min(n, _MAX_ROWS))
-    forest = Forest(observed.cube, observed.rows[picked], warp_losses(observed.losses[picked]), rng)
+    forest = Forest(data.cube, data.rows[picked], data.targets[picked], rng)
+    unseen.add(forest, picked, rng)
     y, _ = forest.predict(sample)
     variance = float(y.var())
     d = sample.shape[1]
     mains, pairs = np.zeros(d), np.zeros((d, d))
     if variance <= 1e-12:
         return mains, pairs
-    bins = [_binned(observed.cube, sample[:, j], j, _N_BINS) for j in range(d)]
-    coarse = [_binned(observed.cube, sample[:, j], j, _N_PAIR_BINS) for j in range(d)]
+    bins = [_binned(data.cube, sample[:, j], j, _N_BINS) for j in range(d)]
+    coarse = [_binned(data.cube, sample[:, j], j, _N_PAIR_BINS) for j in range(d)]
     for j in range(d):
         mains[j] = _explained(y, bins[j]) / variance
     for a, b in combinations(range(d), 2):

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunesmith.analysis.importance import MIN_TRIALS, Observed, observed_trials
+from tunesmith.analysis.importance import MIN_TRIALS
 from tunesmith.analysis.metric_choice import ChosenMetric
+from tunesmith.analysis.model_rows import ModelRows, model_rows
+from tunesmith.errors import TuneError
 from tunesmith.models.cube import Cube
 from tunesmith.models.forest import Forest
-from tunesmith.models.warp import warp_losses
-from tunesmith.space import Path, Space
+from tunesmith.space import Categorical, Path, Space
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-_N_PLACES = 25  #: along each axis
+_N_PLACES = 25  #: along the axis of a number
+_MAX_PLACES = 20_000  #: in all: options of a choice are never left out
 _N_OTHERS = 48  #: draws of the other parameters at each place
+_LEAST_OTHERS = 8  #: of these, where there are many places
+_MAX_POINTS = 30_000  #: places times draws
 _MAX_ROWS = 1000
 
 
@@ -35,6 +39,7 @@ class Response:
     y: tuple[Any, ...]
     mean: Array  #: shape (len(y), len(x)), in the user's units; NaN where the two never take part together
     n_trials: int  #: that it rests on
+    n_diverged: int  #: of these, that failed or reported only NaN: they count as the worst of the others
 
 
 def response(
@@ -42,28 +47,32 @@ def response(
     chosen: ChosenMetric,
     paths: tuple[Path, Path],
     *,
-    metric: str | None = None,
     space: Mapping[str, Any] | Space | None = None,
     seed: int = 0,
-) -> Response | None:
-    """The expected objective over a grid, by a forest fitted to the trials; None with fewer than 5 of them.
+) -> Response:
+    """The expected objective over a grid, by a forest fitted to the trials.
 
     Args:
         paths: of the two leaves.
-        metric, space: as for `importance`.
+        space: as for `importance`.
+    Raises: TuneError with fewer than 5 trials that have a value, or for choices with thousands of options.
     """
-    observed = observed_trials(result, chosen, metric, space=space)
-    if len(observed.losses) < MIN_TRIALS:
-        return None
+    data = model_rows(result, chosen, space=space)
+    if len(data.losses) - data.n_diverged < MIN_TRIALS:
+        raise TuneError("too few trials for a surface")
     rng = np.random.default_rng(seed)
-    cube = observed.cube
-    columns = tuple(next(j for j in range(cube.d) if cube.leaf(j).path == path) for path in paths)
+    cube = data.cube
+    columns = (_column(cube, paths[0]), _column(cube, paths[1]))
     places = [_places(cube, j) for j in columns]
-    rows = np.repeat(cube.sample(rng, _N_OTHERS)[None], len(places[0]) * len(places[1]), axis=0)
+    n_places = len(places[0]) * len(places[1])
+    if n_places > _MAX_PLACES:
+        raise TuneError(f"too many options for a surface: {len(places[0]):,} by {len(places[1]):,}")
+    n_others = min(_N_OTHERS, max(_LEAST_OTHERS, _MAX_POINTS // n_places))
+    rows = np.repeat(cube.sample(rng, n_others)[None], n_places, axis=0)
     grid_x, grid_y = (grid.ravel()[:, None] for grid in np.meshgrid(*places))
     rows[:, :, columns[0]], rows[:, :, columns[1]] = grid_x, grid_y
     flat = _with_parents(cube, rows.reshape(-1, cube.d), columns)
-    losses = _expected_losses(observed, flat, rng).reshape(len(grid_x), _N_OTHERS)
+    losses = _expected_losses(data, flat, rng).reshape(len(grid_x), n_others)
     is_part = np.asarray(~np.isnan(flat[:, list(columns)]).any(axis=1)).reshape(losses.shape)
     n_parts = is_part.sum(axis=1)
     sums = np.where(is_part, losses, 0.0).sum(axis=1)
@@ -73,14 +82,19 @@ def response(
     ]
     shape = (len(places[1]), len(places[0]))
     sign = chosen.mode.as_loss(1.0)
-    return Response(values[0], values[1], sign * mean.reshape(shape), len(observed.losses))
+    return Response(values[0], values[1], sign * mean.reshape(shape), len(data.losses), data.n_diverged)
+
+
+def _column(cube: Cube, path: Path) -> int:
+    return next(j for j in range(cube.d) if cube.leaf(j).path == path)
 
 
 def _places(cube: Cube, j: int) -> Array:
-    """All places of a column with few values, and as many as are drawn of another."""
+    """All places of a choice and of a number with few values, and as many as are drawn of another."""
     column = cube.columns[j]
-    if column.is_categorical or (column.n_values is not None and column.n_values <= _N_PLACES):
-        return np.unique(column.all_places())[:_N_PLACES]
+    is_choice = column.is_categorical or isinstance(cube.leaf(j).domain, Categorical)
+    if is_choice or (column.n_values is not None and column.n_values <= _N_PLACES):
+        return np.unique(column.all_places())
     return np.unique(column.snap(np.linspace(0.0, 1.0, _N_PLACES)))
 
 
@@ -97,12 +111,10 @@ def _with_parents(cube: Cube, rows: Array, columns: tuple[int, ...]) -> Array:
     return rows
 
 
-def _expected_losses(observed: Observed, rows: Array, rng: np.random.Generator) -> Array:
-    """In the units of the losses: what the model says of the drawn-in losses, read back between those seen."""
-    n = len(observed.losses)
-    picked = rng.permutation(n)[:_MAX_ROWS]
-    losses = observed.losses[picked]
-    warped = warp_losses(losses)
-    means, _ = Forest(observed.cube, observed.rows[picked], warped, rng).predict(rows)
-    order = np.argsort(warped, kind="stable")
-    return np.asarray(np.interp(means, warped[order], losses[order]))
+def _expected_losses(data: ModelRows, rows: Array, rng: np.random.Generator) -> Array:
+    """In the units of the losses: what the model says of the targets, read back between those seen."""
+    picked = rng.permutation(len(data.targets))[:_MAX_ROWS]
+    losses, targets = data.losses[picked], data.targets[picked]
+    means, _ = Forest(data.cube, data.rows[picked], targets, rng).predict(rows)
+    order = np.argsort(targets, kind="stable")
+    return np.asarray(np.interp(means, targets[order], losses[order]))

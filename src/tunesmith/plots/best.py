@@ -23,6 +23,7 @@ from tunesmith.plots.figure import (
     reader_of,
     status_note,
     why_empty,
+    without_value,
 )
 from tunesmith.stores import Reader
 from tunesmith.trial import TrialStatus
@@ -74,8 +75,8 @@ def _over_trials(reader: Reader, chosen: ChosenMetric, history: TrialHistory, ti
     go = graph_objects()
     is_failed = np.array([state in _FAILED for state in history.state])
     axis = value_axis(history.value, chosen.mode, has_rug=bool(is_failed.any()))
-    notes = [counted(len(history.trial), "trial"), *metric_notes(chosen), *axis.notes, *status_note(reader)]
-    figure = make_figure(title, notes)
+    notes = [counted(len(history.trial), "trial"), *without_value(history.value, is_failed), *metric_notes(chosen)]
+    figure = make_figure(title, [*notes, *axis.notes, *status_note(reader)])
     name = escape(chosen.name)
     for trace in _dots(history, name):
         figure.add_trace(trace)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tunesmith.analysis.metric_choice import ChosenMetric
 from tunesmith.analysis.parameters import Parameter
 from tunesmith.analysis.response import Response, response
 from tunesmith.errors import ConfigError, TuneError
@@ -21,8 +22,9 @@ from tunesmith.plots.figure import (
     shortened,
     status_note,
     why_empty,
+    without_value,
 )
-from tunesmith.plots.parameter_axes import Trials, jittered, parameter_layout, trials_of
+from tunesmith.plots.parameter_axes import Trials, jittered, parameter_layout, trials_of, value_texts
 from tunesmith.plots.thinning import best_and_spread
 from tunesmith.space import Space, label
 from tunesmith.trial import Mode
@@ -47,9 +49,9 @@ def contour(
 ) -> Figure:
     """What to expect for each pair of values of two parameters, the others as the space draws them.
 
-    The colour is the mean of a forest fitted to all trials; dots are trials, in the colour of what they reached. With
-    fewer than 5 trials only these are drawn. Both share one scale, logarithmic where the values span a lot; the darker
-    the better.
+    The colour is the mean of a forest fitted to all trials, those that failed or reported only NaN at the worst value
+    of the others; dots are trials, in the colour of what they reached. With fewer than 5 trials only these are drawn.
+    Both share one scale, logarithmic where small values are good and span a lot; the darker the better.
 
     Args:
         x, y: names of parameters; the two that explain most where left out (see `ExperimentAnalysis.importance`).
@@ -68,13 +70,14 @@ def contour(
     if not np.isfinite(trials.value).any():
         return empty_figure(chosen.name, why_empty(reader, chosen.name))
     by_x, by_y = _pair(result, trials, x, y, metric=metric, space=space)
-    surface = response(result, chosen, (by_x.path, by_y.path), metric=metric, space=space)
-    is_known = np.isfinite(trials.value) & np.isfinite(by_x.values) & np.isfinite(by_y.values)
+    is_part = np.isfinite(by_x.values) & np.isfinite(by_y.values)
+    is_known = np.isfinite(trials.value) & is_part
     axis = value_axis(trials.value[is_known], chosen.mode)
-    notes = [counted(int(is_known.sum()), "trial"), *axis.notes, *status_note(reader)]
-    if surface is None:
-        notes.insert(0, "too few trials for a surface")
-    figure = make_figure(f"{chosen.name} over {by_x.name} and {by_y.name}", notes)
+    surface, notes = _surface(result, chosen, (by_x, by_y), space=space)
+    n_apart = int((np.isfinite(trials.value) & ~is_part).sum())
+    apart = [f"in {n_apart:,} others one of the two takes no part"] if n_apart else []
+    notes = [counted(int(is_known.sum()), "trial"), *apart, *without_value(trials.value), *notes]
+    figure = make_figure(f"{chosen.name} over {by_x.name} and {by_y.name}", [*notes, *axis.notes, *status_note(reader)])
     colours = _colours(axis, chosen.mode, chosen.name)
     if surface is not None:
         _add_surface(figure, surface, (by_x, by_y), axis=axis, colours=colours)
@@ -83,6 +86,18 @@ def contour(
     figure.update_layout(xaxis=x_axis, yaxis=y_axis)
     figure.update_layout(coloraxis=colours, showlegend=False, margin={"b": 56})
     return figure
+
+
+def _surface(
+    result: ExperimentAnalysis, chosen: ChosenMetric, by: tuple[Parameter, Parameter], *, space: Any
+) -> tuple[Response | None, list[str]]:
+    """The surface, if there is one, and what is to be said of it."""
+    try:
+        surface = response(result, chosen, (by[0].path, by[1].path), space=space)
+    except TuneError as error:
+        return None, [str(error)]
+    n = surface.n_diverged
+    return surface, [f"{n:,} that failed or diverged count as the worst"] if n else []
 
 
 def _pair(
@@ -164,6 +179,8 @@ def _add_dots(
     known = np.flatnonzero(is_known)
     at = known[best_and_spread(trials.losses[known], _MAX_POINTS)]
     x, y = (jittered(parameter, parameter.values, trials.trial * (1 + i))[at] for i, parameter in enumerate(by))
+    texts = zip(*(value_texts(parameter, at) for parameter in by), strict=True)
+    names = [escape(parameter.name) for parameter in by]
     figure.add_trace(
         graph_objects().Scatter(
             x=x,
@@ -177,8 +194,9 @@ def _add_dots(
                 "size": 9 if len(at) <= 100 else 6 if len(at) <= 400 else 4,
                 "line": {"color": "white", "width": 1.0 if len(at) <= 400 else 0.5},
             },
-            hovertemplate=f"trial %{{customdata[0]}}<br>{escape(by[0].name)} %{{x:.6g}}<br>{escape(by[1].name)} "
-            f"%{{y:.6g}}<br>{escape(trials.chosen.name)} %{{customdata[1]:.6g}}<extra></extra>",
+            text=[f"{names[0]} {x_text}<br>{names[1]} {y_text}" for x_text, y_text in texts],
+            hovertemplate="trial %{customdata[0]}<br>%{text}<br>"
+            f"{escape(trials.chosen.name)} %{{customdata[1]:.6g}}<extra></extra>",
         )
     )
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tunesmith.analysis import ExperimentAnalysis
 from tunesmith.errors import ConfigError
 from tunesmith.stores import Reader
 from tunesmith.trial import TrialStatus
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from plotly.graph_objects import Figure
+
+    Array = NDArray[np.float64]
 
 # The palette of Okabe and Ito (2008), told apart with every kind of colour blindness.
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -116,6 +121,16 @@ def why_empty(reader: Reader, metric: str) -> str:
     return f"No trial reported a finite {metric!r} ({counts})."
 
 
+def without_value(value: Array, is_drawn: NDArray[np.bool_] | None = None) -> list[str]:
+    """How many trials have no finite value, where there are any; for the subtitle.
+
+    Args: is_drawn: trials that are drawn all the same, as crosses.
+    """
+    is_missing = ~np.isfinite(value)
+    n = int(is_missing.sum() if is_drawn is None else (is_missing & ~is_drawn).sum())
+    return [f"{n:,} without a finite value"] if n else []
+
+
 def status_note(reader: Reader) -> list[str]:
     """That the experiment is not over, where it is not; for the subtitle."""
     status = reader.status().status
@@ -147,6 +162,19 @@ def shortened(text: str, width: int = 28) -> str:
         return text
     head = (width - 1) // 2
     return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+
+
+def told_apart(names: Sequence[str], width: int) -> list[str]:
+    """Each shortened; of those that would read the same, the part in which they differ is kept."""
+    texts = [shortened(name, width) for name in names]
+    for text in {text for text in texts if texts.count(text) > 1}:
+        same = [i for i, other in enumerate(texts) if other == text]
+        letters = zip(*(names[i] for i in same), strict=False)
+        start = next((place for place, ones in enumerate(letters) if len(set(ones)) > 1), 0)
+        for i in same:
+            rest = names[i][max(0, start - width // 3) :]
+            texts[i] = f"…{rest}" if len(rest) < width else f"…{rest[: width - 2]}…"
+    return texts
 
 
 def counted(n: int, noun: str) -> str:

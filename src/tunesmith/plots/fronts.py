@@ -60,7 +60,7 @@ def pareto_front(
     notes = [f"{int(found.is_best.sum())} of {counted(len(found.trial), 'trial')} on the front"]
     if found.n_left_out:
         notes.append(f"{found.n_left_out:,} left out without finite values")
-    axes = [value_axis(found.values[:, j], None) for j in range(len(found.metrics))]
+    axes = [value_axis(found.values[:, j], mode, has_all=True) for j, mode in enumerate(found.modes)]
     figure = make_figure(title, [*notes, *status_note(reader)])
     if len(found.metrics) == 2:
         _add_line(figure, found)

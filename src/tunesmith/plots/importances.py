@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunesmith.errors import TuneError
+from tunesmith.plots.axes import round_ticks
 from tunesmith.plots.figure import (
     BLACK,
     BLUE,
+    GREY,
+    LIGHT,
     SKY,
     counted,
     empty_figure,
@@ -16,8 +19,8 @@ from tunesmith.plots.figure import (
     graph_objects,
     make_figure,
     reader_of,
-    shortened,
     status_note,
+    told_apart,
 )
 from tunesmith.space import Space
 
@@ -44,7 +47,7 @@ def importance(
 
     Bars are shares by functional ANOVA, lines their standard deviation over models of resampled trials. Up to three
     pairs follow that explain 2 % or more together, beyond what each does alone. The numbers are
-    `result.importance().shares`.
+    `result.importance().shares`. Bars are grey where the model predicts unseen trials no better than chance.
 
     Args: metric, mode, step, space: as in `ExperimentAnalysis.importance`, which says how they are computed.
     Raises: ConfigError for an unknown metric, with those there are; ImportError without plotly.
@@ -55,57 +58,88 @@ def importance(
         found = result.importance(metric, mode, step=step, space=space)
     except TuneError as error:
         return empty_figure(title, str(error))
-    notes = [f"share of the variance of {found.metric}", counted(found.n_trials, "trial")]
-    if step is not None:
-        notes.append(f"at step {step}")
-    if found.n_left_out:
-        notes.append(f"{found.n_left_out:,} left out")
-    if len(found.shares) > _MAX_BARS:
-        notes.append(f"the first {_MAX_BARS} of {len(found.shares)} parameters")
-    figure = make_figure(title, [*notes, *status_note(reader)])
-    n_bars = _add_bars(figure, found)
-    longest = max(share + found.errors[name] for name, share in found.shares.items())
+    figure = make_figure(title, [*_notes(found, step), *status_note(reader)])
+    bars = _add_bars(figure, found)
+    longest = max((bar.share + bar.error for bar in bars), default=0.0)
+    end = 1.05 * longest or 1.0
+    ticks = round_ticks(0.0, end, 8)
     figure.update_layout(
         xaxis={
             "title": {"text": "share of the variance explained"},
-            "range": [0.0, 1.05 * longest or 1.0],
-            "tickformat": ".0%",
+            "range": [0.0, end],
+            "tickvals": ticks,
+            "ticktext": [f"{100 * tick:.6g}%" for tick in ticks],
         },
-        yaxis={"autorange": "reversed", "showgrid": False, "ticks": ""},
-        height=max(320, 180 + 26 * n_bars),
+        # By number: two names may read the same once they are shortened.
+        yaxis={
+            "range": [len(bars) - 0.5, -0.5],
+            "tickvals": list(range(len(bars))),
+            "ticktext": [escape(bar.label) for bar in bars],
+            "showgrid": False,
+            "ticks": "",
+        },
+        height=max(320, 180 + 26 * len(bars)),
         bargap=0.3,
         legend={"traceorder": "normal"},
     )
     return figure
 
 
-def _add_bars(figure: Figure, found: Importance) -> int:
+class _Bar(NamedTuple):
+    name: str  #: in full, for hovering
+    label: str
+    share: float
+    error: float = 0.0
+
+
+def _notes(found: Importance, step: int | None) -> list[str]:
+    notes = [f"share of the variance of {found.metric}", counted(found.n_trials, "trial")]
+    if step is not None:
+        notes.append(f"at step {step}")
+    if found.n_diverged:
+        notes.append(f"{found.n_diverged:,} of them failed or diverged and count as the worst")
+    if found.n_left_out:
+        notes.append(f"{found.n_left_out:,} left out")
+    if len(found.shares) > _MAX_BARS:
+        notes.append(f"the first {_MAX_BARS} of {len(found.shares)} parameters")
+    if found.is_telling:
+        return [*notes, f"the model explains {found.fit:.0%} of unseen trials"]
+    return [*notes, "the model is no better than chance on unseen trials: do not read this"]
+
+
+def _add_bars(figure: Figure, found: Importance) -> list[_Bar]:
     names = list(found.shares)[:_MAX_BARS]
-    _add(figure, "one parameter", names, [found.shares[n] for n in names], [found.errors[n] for n in names], BLUE)
-    pairs = [(pair, share) for pair, share in found.pairs.items() if share >= _LEAST_PAIR][:_MAX_PAIRS]
+    labels = told_apart(names, 40)
+    mains = [
+        _Bar(name, label, found.shares[name], found.errors[name]) for name, label in zip(names, labels, strict=True)
+    ]
+    telling = [pair for pair, share in found.pairs.items() if share >= _LEAST_PAIR][:_MAX_PAIRS]
+    short = dict(zip(found.shares, told_apart(list(found.shares), 18), strict=True))
+    pairs = [_Bar(f"{a} with {b}", f"{short[a]} with {short[b]}", found.pairs[a, b]) for a, b in telling]
+    blue, sky = (BLUE, SKY) if found.is_telling else (GREY, LIGHT)
+    _add(figure, "one parameter", mains, first=0, colour=blue)
     if pairs:
-        labels = [f"{shortened(a, 18)} with {shortened(b, 18)}" for (a, b), _ in pairs]
-        _add(figure, "two together, beyond their own", labels, [share for _, share in pairs], None, SKY)
-    return len(names) + len(pairs)
+        _add(figure, "two together, beyond their own", pairs, first=len(mains), colour=sky)
+    return [*mains, *pairs]
 
 
-def _add(
-    figure: Figure, legend: str, names: list[str], shares: list[float], errors: list[float] | None, colour: str
-) -> None:
-    text = [f"{share:.1%}" if share >= 0.0005 else "0%" for share in shares]
-    bars = None if errors is None else {
-        "type": "data", "symmetric": False, "array": errors, "color": BLACK, "thickness": 1, "width": 3,
-        "arrayminus": [min(pair) for pair in zip(errors, shares, strict=True)],
+def _add(figure: Figure, legend: str, bars: list[_Bar], *, first: int, colour: str) -> None:
+    """Bars at the places from `first` on."""
+    shares = [bar.share for bar in bars]
+    texts = [f"{share:.1%}" if share >= 0.0005 else "0%" for share in shares]
+    errors = {
+        "type": "data", "symmetric": False, "array": [bar.error for bar in bars], "color": BLACK, "thickness": 1,
+        "width": 3, "arrayminus": [min(bar.error, bar.share) for bar in bars],
     }  # fmt: skip
     figure.add_trace(
         graph_objects().Bar(
             orientation="h",
             name=legend,
             x=shares,
-            y=[escape(shortened(name, 40)) for name in names],
-            error_x=bars,
+            y=list(range(first, first + len(bars))),
+            error_x=errors if any(bar.error for bar in bars) else None,
             marker={"color": colour},
-            customdata=text,
-            hovertemplate="%{y}: %{customdata}<extra></extra>",
+            customdata=[[escape(bar.name), text] for bar, text in zip(bars, texts, strict=True)],
+            hovertemplate="%{customdata[0]}: %{customdata[1]}<extra></extra>",
         )
     )

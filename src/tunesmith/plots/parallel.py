@@ -20,6 +20,7 @@ from tunesmith.plots.figure import (
     shortened,
     status_note,
     why_empty,
+    without_value,
 )
 from tunesmith.plots.parameter_axes import Trials, chosen_parameters, trials_of
 from tunesmith.plots.thinning import best_and_spread
@@ -69,9 +70,10 @@ def parallel_coordinates(
     shown = shown[np.argsort(-trials.losses[shown], kind="stable")]  # the best are drawn last
     axis = value_axis(trials.value[shown], chosen.mode)
     first = counted(len(known), "trial")
+    others = without_value(trials.value)
     if len(shown) < len(known):
         first = f"{len(shown)} of {len(known):,} trials: the best {_MAX_LINES // 2} and a spread of the others"
-    figure = make_figure(title, [first, *notes, *axis.notes, *status_note(reader)])
+    figure = make_figure(title, [first, *others, *notes, *axis.notes, *status_note(reader)])
     figure.add_trace(_lines(trials, parameters, shown, axis))
     figure.update_layout(margin={"l": 72, "r": 40, "t": 132, "b": 36})
     return figure
@@ -138,7 +140,8 @@ def _labels(parameters: Sequence[Parameter]) -> list[str]:
 def _ticks(parameter: Parameter, low: float, high: float, *, is_log: bool) -> dict[str, list[Any]]:
     if parameter.options is not None:
         every = range(0, len(parameter.options), max(1, len(parameter.options) // 12))
-        return {"tickvals": list(every), "ticktext": [escape(shortened(parameter.options[i], 12)) for i in every]}
+        # Not escaped: plotly reads tags in the labels of these axes, but not in their ticks.
+        return {"tickvals": list(every), "ticktext": [shortened(parameter.options[i], 12) for i in every]}
     if is_log:
         found = log_ticks(low, high)
         if found:

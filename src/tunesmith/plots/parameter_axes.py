@@ -37,6 +37,7 @@ class Trials:
     losses: Array  #: the same, smaller is better
     is_completed: NDArray[np.bool_]
     is_failed: NDArray[np.bool_]  #: of those without a value
+    is_feasible: NDArray[np.bool_]  #: whether the value is of a report that keeps the constraints
 
 
 def trials_of(reader: Reader, metric: str | None, mode: str | None) -> Trials:
@@ -46,7 +47,16 @@ def trials_of(reader: Reader, metric: str | None, mode: str | None) -> Trials:
     is_failed = np.array([state in _FAILED for state in history.state], bool) & np.isnan(history.value)
     is_completed = np.array([state is TrialStatus.COMPLETED for state in history.state], bool)
     losses = chosen.mode.as_loss(1.0) * history.value
-    return Trials(chosen, parameter_table(reader), history.trial, history.value, losses, is_completed, is_failed)
+    return Trials(
+        chosen=chosen,
+        table=parameter_table(reader),
+        trial=history.trial,
+        value=history.value,
+        losses=losses,
+        is_completed=is_completed,
+        is_failed=is_failed,
+        is_feasible=history.is_feasible,
+    )
 
 
 def chosen_parameters(
@@ -85,6 +95,14 @@ def parameter_layout(parameter: Parameter, values: Array, *, max_ticks: int = 8)
     is_whole = bool((known == known.round()).all())
     ticks = {"dtick": 1} if is_whole and high - low <= max_ticks + 2 * pad else {"nticks": max_ticks}
     return {**title, "range": [low - pad, high + pad], **ticks}
+
+
+def value_texts(parameter: Parameter, at: NDArray[np.int64]) -> list[str]:
+    """What these trials had for the parameter, for hovering: options by their labels, wherever their dots lie."""
+    values = parameter.values[at].tolist()
+    if parameter.options is None:
+        return [f"{value:.6g}" for value in values]
+    return [escape(shortened(parameter.options[int(code)], 60)) for code in values]
 
 
 def jittered(parameter: Parameter, values: Array, trial: NDArray[np.int64]) -> Array:

@@ -48,8 +48,9 @@ def rung_survival(result: ExperimentAnalysis) -> Figure:
     if len(found.level) == 0:
         return empty_figure(title, why_empty(reader, found.time_attr))
     unit = found.time_attr
-    notes = [f"{counted(int(found.n_reached[0]), 'trial')} reported", *status_note(reader)]
-    figure = make_figure(title, notes)
+    first = "the first rung" if found.has_rungs else f"{unit} {tick_text(float(found.level[0]))}"
+    reached = f"{int(found.n_reached[0]):,} of {counted(reader.n_trials(), 'trial')} reached {first}"
+    figure = make_figure(title, [reached, *status_note(reader)])
     names = [tick_text(float(level)) for level in found.level]
     for fate, (legend, colour) in _LOOKS.items():
         counts = found.fates[fate]

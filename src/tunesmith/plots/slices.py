@@ -21,8 +21,9 @@ from tunesmith.plots.figure import (
     reader_of,
     status_note,
     why_empty,
+    without_value,
 )
-from tunesmith.plots.parameter_axes import Trials, chosen_parameters, jittered, parameter_layout, trials_of
+from tunesmith.plots.parameter_axes import Trials, chosen_parameters, jittered, parameter_layout, trials_of, value_texts
 from tunesmith.plots.thinning import best_and_spread
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ def slices(
 ) -> Figure:
     """Where in each parameter's range the good values lie, and whether the range was wide enough.
 
-    Each dot is a trial at its best value, the later the lighter, hollow unless it was completed; a trial in which a
-    parameter takes no part is not in its panel. Crosses at the lower edge failed without a value. Parameters that the
-    space draws on a logarithmic scale have one here.
+    Each dot is a trial at its best value, the later the lighter, hollow unless it was completed and keeps the
+    constraints; a trial in which a parameter takes no part is not in its panel. Crosses at the lower edge failed
+    without a value. Parameters that the space draws on a logarithmic scale have one here.
 
     Args:
         metric, mode: the experiment's own (the first of several) where left out.
@@ -63,14 +64,21 @@ def slices(
     if not np.isfinite(trials.value).any():
         return empty_figure(title, why_empty(reader, name))
     axis = value_axis(trials.value, trials.chosen.mode, has_rug=bool(trials.is_failed.any()))
-    n = int(np.isfinite(trials.value).sum())
-    shown = best_and_spread(trials.losses, _MAX_POINTS)
-    first = [counted(n, "trial")] if len(shown) == len(trials.trial) else [f"{len(shown):,} of {n:,} trials"]
-    has_others = not trials.is_completed[np.isfinite(trials.value)].all()
-    hollow = ["hollow: not trained to the end"] if has_others else []
-    figure = make_figure(title, [*first, *hollow, *notes, *axis.notes, *status_note(reader)])
+    known = np.flatnonzero(np.isfinite(trials.value))
+    shown = known[best_and_spread(trials.losses[known], _MAX_POINTS)]
+    n = len(known)
+    first = [counted(n, "trial") if len(shown) == n else f"{len(shown):,} of {n:,} trials"]
+    first += without_value(trials.value, trials.is_failed)
+    figure = make_figure(title, [*first, *_hollow(trials, known), *notes, *axis.notes, *status_note(reader)])
     _panels(figure, trials, parameters, axis=axis, shown=shown)
     return figure
+
+
+def _hollow(trials: Trials, known: np.ndarray) -> list[str]:
+    """What hollow dots mean, where there are any."""
+    why = [] if trials.is_completed[known].all() else ["not trained to the end"]
+    why += [] if trials.is_feasible[known].all() else ["breaks a constraint"]
+    return [f"hollow: {' or '.join(why)}"] if why else []
 
 
 def _panels(
@@ -109,18 +117,19 @@ def _dots(
 ) -> None:
     go = graph_objects()
     x = jittered(parameter, parameter.values, trials.trial)
-    at = shown[np.isfinite(trials.value[shown]) & np.isfinite(x[shown])]
+    at = shown[np.isfinite(x[shown])]
+    is_solid = trials.is_completed[at] & trials.is_feasible[at]
     name = escape(parameter.name)
     n = len(shown)
     marker = {
-        "symbol": ["circle" if is_whole else "circle-open" for is_whole in trials.is_completed[at]],
+        "symbol": np.where(is_solid, "circle", "circle-open"),
         "color": trials.trial[at],
         "colorscale": list(SCALE),
         "cmin": 0,
         "cmax": max(int(trials.trial.max()), 1),
         "size": 7 if n <= 100 else 5 if n <= 500 else 3.5,
         "opacity": 0.8 if n <= 500 else 0.55,
-        "line": {"width": [0.0 if is_whole else 1.2 for is_whole in trials.is_completed[at]]},
+        "line": {"width": np.where(is_solid, 0.0, 1.2)},
         "showscale": end == "",
         "colorbar": {"title": {"text": "trial", "font": {"size": 12}}, "thickness": 12, "len": 0.6, "outlinewidth": 0},
     }
@@ -133,7 +142,8 @@ def _dots(
             marker=marker,
             xaxis=f"x{end}",
             yaxis=f"y{end}",
-            hovertemplate=f"trial %{{customdata}}<br>{name} %{{x:.6g}}<br>"
+            text=None if parameter.options is None else value_texts(parameter, at),
+            hovertemplate=f"trial %{{customdata}}<br>{name} %{{{'x:.6g' if parameter.options is None else 'text'}}}<br>"
             f"{escape(trials.chosen.name)} %{{y:.6g}}<extra></extra>",
         )
     )

@@ -76,7 +76,7 @@ def timeline(result: ExperimentAnalysis) -> Figure:
     for outcome in OUTCOMES:
         mine = [bar for bar in shown if bar.outcome == outcome]
         if mine:
-            _add_bars(figure, mine, outcome, places=places, unit_s=unit_s, has_gaps=len(shown) <= 1000)
+            _add_bars(figure, mine, outcome, places=places, unit_s=unit_s, unit=unit, has_gaps=len(shown) <= 1000)
     names = _lane_names(lanes[:_MAX_LANES])
     every = max(1, -(-len(names) // 32))
     figure.update_layout(
@@ -102,6 +102,7 @@ def _add_bars(
     *,
     places: dict[tuple[str, int], int],
     unit_s: float,
+    unit: str,
     has_gaps: bool,
 ) -> None:
     start = np.array([bar.start_s for bar in bars])
@@ -114,10 +115,13 @@ def _add_bars(
             x=width / unit_s,
             width=0.85,
             y=[places[bar.node, bar.lane] for bar in bars],
-            customdata=np.array([[bar.trial, bar.attempt] for bar in bars]),
+            # Of a bar with a base, plotly's x is where it ends.
+            customdata=[
+                [bar.trial, bar.attempt, length] for bar, length in zip(bars, (width / unit_s).tolist(), strict=True)
+            ],
             marker={"color": _COLOURS[outcome], "line": {"color": "white", "width": 0.6 if has_gaps else 0.0}},
             hovertemplate=f"trial %{{customdata[0]}}, attempt %{{customdata[1]}}: {outcome}<br>"
-            "from %{base:.4g}, for %{x:.4g}<extra></extra>",
+            f"from %{{base:.4g}} {unit}, for %{{customdata[2]:.4g}} {unit}<extra></extra>",
         )
     )
 
