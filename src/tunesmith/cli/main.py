@@ -43,5 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _said(error: BaseException, code: int) -> int:
-    print(f"tunesmith: {error}", file=sys.stderr)
+    from tunesmith.cli.wording import in_options
+
+    print(f"tunesmith: {in_options(str(error))}", file=sys.stderr)
     return code

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ _MAX_RECORD_BYTES = 4 << 20
 #: Options of the command line -> arguments of `tune.run`, where nothing else is to be done.
 _ARGUMENTS = {
     "num_samples": "num_samples",
-    "search": "search_alg",
     "name": "name",
     "max_concurrent": "max_concurrent_trials",
     "time_budget": "time_budget_s",
@@ -59,10 +58,12 @@ class _Parts(msgspec.Struct, frozen=True):
     trackers: list[Any]
 
 
-def run_request(request: Request, *, storage: str | None, takeover: bool, verbose: int, **more: Any) -> Any:
+def run_request(
+    request: Request, *, storage: str | None, takeover: bool, allowed: Iterable[str] = (), verbose: int, **more: Any
+) -> Any:
     """Run it to its end; what it was is kept in the experiment's folder.
 
-    Args: more: further arguments of `tune.run`.
+    Args: allowed: what may differ from an experiment of that name; more: further arguments of `tune.run`.
     """
     from tunesmith.api import run
 
@@ -73,6 +74,7 @@ def run_request(request: Request, *, storage: str | None, takeover: bool, verbos
         **arguments,
         storage_path=storage,
         takeover=takeover,
+        on_change=dict.fromkeys(allowed, "allow"),
         verbose=verbose,
         raise_on_failed_trial=False,
         callbacks=[_recorder(request), *parts.trackers],
@@ -129,7 +131,7 @@ def _merged(before: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
 
 def _arguments(options: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `tune.run`; what stands on the command line wins over a sweep's."""
-    from tunesmith.cli.run import parse_stops
+    from tunesmith.cli.method_options import method_arguments
 
     found = dict(before)
     found |= {argument: options[name] for name, argument in _ARGUMENTS.items() if name in options}
@@ -142,28 +144,11 @@ def _arguments(options: dict[str, Any], before: dict[str, Any]) -> dict[str, Any
     resources = {word: options[f"{word}s"] for word in ("cpu", "gpu") if f"{word}s" in options}
     if resources:
         found["resources_per_trial"] = resources
-    if (stop := parse_stops(options.get("stops", []))) is not None:
-        found["stop"] = stop
-    if (scheduler := _scheduler(options)) is not None:
-        found["scheduler"] = scheduler
-    return found
+    return found | method_arguments(options)
 
 
 def _one_or_all(values: list[str]) -> str | list[str]:
     return values[0] if len(values) == 1 else list(values)
-
-
-def _scheduler(options: dict[str, Any]) -> Any:
-    """The scheduler that was named, or chosen where it is known how far a full training goes. Raises ConfigError."""
-    keywords = {name: options[name] for name in ("max_t", "grace_period", "reduction_factor") if name in options}
-    name = options.get("scheduler")
-    if name is None and not keywords:
-        return None
-    if name is None and "max_t" not in keywords:
-        raise ConfigError(f"--{next(iter(keywords)).replace('_', '-')} needs --max-t, or a --scheduler.")
-    from tunesmith.methods import create_scheduler
-
-    return create_scheduler(name or "auto", **keywords)
 
 
 # ------------------------------------------------------------ the record

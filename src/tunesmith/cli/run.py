@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from tunesmith.cli import exit_codes
+from tunesmith.cli.method_options import allow_change_option, is_given, method_options
 from tunesmith.cli.output import print_json, say, warn
 from tunesmith.cli.places import json_option, storage_option
-from tunesmith.errors import ConfigError
 
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
 
@@ -59,12 +59,7 @@ ${args_no_hyphens} and ${args_json} stand for all parameters. There is no shell.
     "--mode", multiple=True, type=click.Choice(["min", "max"]), help="Whether small or large values of it are good."
 )
 @click.option("-n", "--num-samples", type=int, help="Trials in all (samples of a grid); -1 is endless.  [default: 1]")
-@click.option("--max-t", type=click.IntRange(1), help="Steps of a full training: poor trials are stopped before.")
-@click.option("--scheduler", help="auto (with --max-t), asha, hyperband, median_stopping, fifo, ...")
-@click.option("--grace-period", type=click.IntRange(1), help="Steps before a trial may be stopped.")
-@click.option("--reduction-factor", type=float, help="Of the scheduler: one in so many goes on.")
-@click.option("--search", help="auto, random, grid, gp, tpe, ...")
-@click.option("--stop", "stops", multiple=True, metavar="NAME=VALUE", help="End a trial there: training_iteration=10.")
+@method_options
 @click.option("--name", help="Of the experiment. An existing one is gone on with.")
 @click.option("--cpus", type=float, help="CPUs for each trial.  [default: 1]")
 @click.option("--gpus", type=float, help="GPUs for each trial, 0.5 shares one.")
@@ -85,6 +80,7 @@ ${args_no_hyphens} and ${args_json} stand for all parameters. There is no shell.
     metavar="NAME[:ARGUMENT=VALUE,...]",
     help="wandb, mlflow, tensorboard, csv or json; may be repeated: wandb:project=digits,mode=offline.",
 )
+@allow_change_option
 @click.option("--takeover", is_flag=True, help="Fence off another process that runs the experiment.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress, only how it ended.")
 @storage_option
@@ -94,7 +90,7 @@ def command(ctx: click.Context, /, target: str | None, words: tuple[str, ...], *
     """Tune TARGET (module:function, file.py:function or sweep.yaml), or the command after `--`."""
     from tunesmith.cli.request import Request, run_request
 
-    given = {name: value for name, value in options.items() if _is_given(value)}
+    given = {name: value for name, value in options.items() if is_given(value)}
     target, words = split_target(target, words, ctx)
     request = Request(target=target, words=words, options=_recorded(given), cwd=str(Path.cwd()))
     as_json = options["as_json"]
@@ -102,14 +98,10 @@ def command(ctx: click.Context, /, target: str | None, words: tuple[str, ...], *
         request,
         storage=options["storage"],
         takeover=options["takeover"],
+        allowed=options["allowed"],
         verbose=0 if as_json or options["quiet"] else 2,
     )
     return conclude(result, as_json=as_json, quiet=options["quiet"])
-
-
-def _is_given(value: Any) -> bool:
-    """Whether it is more than click's word for an option that was left out. 0 equals False, and is a value."""
-    return value is not None and value is not False and value != ()
 
 
 def split_target(target: str | None, words: tuple[str, ...], ctx: click.Context) -> tuple[str | None, tuple[str, ...]]:
@@ -130,7 +122,7 @@ def split_target(target: str | None, words: tuple[str, ...], ctx: click.Context)
 
 def _recorded(given: Mapping[str, Any]) -> dict[str, Any]:
     """What is meant for good: kept with the experiment, and used again by `tunesmith resume`."""
-    of_this_call = ("as_json", "quiet", "takeover", "storage")
+    of_this_call = ("as_json", "quiet", "takeover", "storage", "allowed")
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in given.items()
@@ -164,15 +156,3 @@ def conclude(result: Any, *, as_json: bool, quiet: bool) -> int:
         return exit_codes.FAILED
     is_failed = found["status"] == "failed" or states.get(TrialStatus.FAILED, 0) > 0 or is_refused
     return exit_codes.FAILED if is_failed else exit_codes.OK
-
-
-def parse_stops(texts: list[str]) -> dict[str, float] | None:
-    """`training_iteration=10` and the like, as `stop=` of `tune.run` takes them. Raises ConfigError."""
-    found = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        try:
-            found[name] = float(value)
-        except ValueError:
-            raise ConfigError(f"--stop {text!r} is no NAME=NUMBER, such as training_iteration=10.") from None
-    return found or None
