@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,26 +15,30 @@ from tests.cli.conftest import Shell
 
 pytestmark = pytest.mark.processes
 
+DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 _EARLY = ("--metric", "loss", "--mode", "min", "--scheduler", "asha", "--grace-period", "1", "--max-t", "9")
 
 #: The loss of trial k is k at every step, so all but the first are stopped at the first rung.
 _ASHA = (*_EARLY, "--reduction-factor", "3", "-p", "k=grid(0,1,2,3)", "-q", "--max-concurrent", "1")
 
 
+def _example(language: str) -> str:
+    """The example of docs/cli.md."""
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+    return found
+
+
 def _bash_script(shell: Shell) -> list[str]:
+    shell.write("train.sh", _example("bash"))
     shell.write(
-        "train.sh",
-        """#!/bin/bash
-set -u
-for epoch in $(seq 1 9); do
-  tunesmith report loss="$1" --step "$epoch"
-  case $? in
-    0) ;;
-    10) echo "told to stop after $epoch"; exit 0 ;;
-    *) exit 1 ;;
-  esac
-done
+        "train_one_epoch",
+        """#!/bin/sh
+echo epoch >&2
+[ -z "$4" ] || cat "$4/model" >&2
+echo a model > "$6/model"
+echo "$2"
 """,
+        mode=0o755,
     )
     return ["bash", "train.sh", "{k}"]
 
@@ -41,46 +46,46 @@ done
 def _c_program(shell: Shell) -> list[str]:
     if shutil.which("cc") is None:
         pytest.skip("there is no C compiler")
-    source = shell.write(
-        "train.c",
+    program = shell.write("train.c", _example("c"))
+    model = shell.write(
+        "model.c",
         r"""#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
-#include <unistd.h>
-int main(int argc, char **argv) {
-  FILE *reports = fopen(getenv("TUNESMITH_REPORT_FILE"), "a");
-  for (int step = 1; step <= 9; step++) {
-    fprintf(reports, "{\"loss\": %s, \"step\": %d}\n", argv[1], step);
-    fflush(reports);
-    struct timespec pause = {0, 60000000};
-    nanosleep(&pause, NULL);
-    if (access(getenv("TUNESMITH_STOP_FILE"), F_OK) == 0) { printf("told to stop after %d\n", step); return 0; }
-  }
-  return 0;
+double train_one_epoch(void) {
+  struct timespec pause = {0, 60000000};
+  nanosleep(&pause, NULL);
+  fprintf(stderr, "epoch\n");
+  return atof(strchr(getenv("TUNESMITH_CONFIG"), ':') + 1);
 }
 """,
     )
-    subprocess.run(["cc", "-o", str(shell.folder / "train"), str(source)], check=True)
-    return ["./train", "{k}"]
+    subprocess.run(["cc", "-Wall", "-Werror", "-o", str(shell.folder / "train"), program, model], check=True)
+    return ["./train"]
 
 
 def _python_script(shell: Shell) -> list[str]:
+    shell.write("train.py", _example("python"))
     shell.write(
-        "train.py",
-        """import json, os, sys, time
-with open(os.environ["TUNESMITH_REPORT_FILE"], "a") as reports:
-    for step in range(1, 10):
-        print(json.dumps({"loss": json.loads(os.environ["TUNESMITH_CONFIG"])["k"]}), file=reports, flush=True)
+        "my_model.py",
+        """import time
+class Model:
+    def __init__(self, k):
+        self.k = k
+    def train_one_epoch(self):
         time.sleep(0.06)
-        if os.path.exists(os.environ["TUNESMITH_STOP_FILE"]):
-            sys.exit(f"told to stop after {step}")
+        print("epoch")
+        return self.k
+    def save(self, path):
+        open(path, "w").close()
 """,
     )
     return ["python", "train.py"]
 
 
 @pytest.mark.parametrize("program", [_bash_script, _c_program, _python_script])
-def test_a_program_that_imports_nothing_is_tuned_and_poor_trials_are_stopped_early(shell: Shell, program) -> None:
+def test_an_example_that_imports_nothing_is_tuned_and_poor_trials_end_early(shell: Shell, program) -> None:
     shell("run", "--name", "e", *_ASHA, "--", *program(shell))
     trials = shell.json("trials", "e")
     assert [trial["status"] for trial in trials] == ["COMPLETED", *["STOPPED"] * 3]
@@ -88,8 +93,8 @@ def test_a_program_that_imports_nothing_is_tuned_and_poor_trials_are_stopped_ear
     assert all(trial["step"] < 9 for trial in trials[1:])
     seconds = [trial["time_total_s"] for trial in trials]
     assert seconds[0] > max(seconds[1:]) > 0.005  # counted from the start of the attempt, whoever reports
-    log = (shell.folder / "results/e/logs/00001.log").read_text()
-    assert "told to stop after" in log
+    assert Path(trials[0]["log"]).read_text().count("epoch\n") >= 9
+    assert all(0 < Path(trial["log"]).read_text().count("epoch\n") < 9 for trial in trials[1:])
     assert shell.json("best", "e")["config"] == {"k": 0}
 
 
@@ -232,8 +237,8 @@ start=0
 if [ -n "${TUNESMITH_CHECKPOINT_DIR:-}" ]; then start=$(cat "$TUNESMITH_CHECKPOINT_DIR/epoch"); fi
 echo "starts at $start of $TUNESMITH_START_STEP"
 for epoch in $(seq $((start + 1)) 4); do
-  mkdir -p saved; echo "$epoch" > saved/epoch
-  tunesmith report loss=$((10 - epoch)) --checkpoint saved
+  mkdir -p "$TUNESMITH_TRIAL_DIR/saved"; echo "$epoch" > "$TUNESMITH_TRIAL_DIR/saved/epoch"
+  tunesmith report loss=$((10 - epoch)) --checkpoint "$TUNESMITH_TRIAL_DIR/saved"
   if [ "$epoch" = 2 ] && [ "$start" = 0 ]; then echo crash; exit 7; fi
 done
 """,
@@ -251,12 +256,51 @@ done
     assert (Path(best["checkpoint"]) / "epoch").read_text() == "4\n"
 
 
+REFUSED = {
+    "loss=": "loss is '', which is no number",
+    "loss=2 --step 5 training_iteration=6": "has step=5 and training_iteration=6",
+    "loss=2 --checkpoint saved": "There is no checkpoint at",  # in the working directory it would be any trial's
+}
+
+
+def test_a_refused_report_fails_the_script_that_ends_with_its_status(shell: Shell) -> None:
+    (shell.folder / "saved").mkdir()
+    shell.write("saved/model", "of any trial")
+    shell.write("space.py", f"space = {{'words': __import__('tunesmith').grid_search({list(REFUSED)!r})}}")
+    shell.write("train.sh", "tunesmith report loss=1 training_iteration=3 || exit\ntunesmith report $1 || exit\n")
+    shell("run", "--name", "e", "--space", "space.py:space", "-q", "--", "sh", "train.sh", "{words}", code=1)
+    for trial in shell.json("trials", "e"):
+        assert (trial["status"], trial["step"]) == ("FAILED", 3)
+        assert trial["reason"].startswith("sh ended with exit code 2: tunesmith report: ")
+        assert REFUSED[trial["config"]["words"]] in trial["reason"]
+
+
+def test_a_program_that_looks_for_its_stop_file_learns_of_ctrl_c_before_any_signal(shell: Shell) -> None:
+    shell.write(
+        "train.sh",
+        """trap 'echo terminated' TERM
+echo '{"loss": 1}' >> "$TUNESMITH_REPORT_FILE"
+until [ -e "$TUNESMITH_STOP_FILE" ]; do sleep 0.05; done
+echo saved
+""",
+    )
+    command = ("--name", "e", "-p", "a=1", "--grace", "10m", "-q", "--", "sh", "train.sh")  # signals in 5 minutes
+    process = shell.start("run", *command, start_new_session=True)
+    _wait_for(lambda: shell_steps(shell) >= 1)
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    (trial,) = shell.json("trials", "e")
+    assert trial["status"] == "INTERRUPTED"
+    assert Path(trial["log"]).read_text() == "saved\n"
+
+
 def test_ctrl_c_ends_the_program_and_the_same_experiment_is_resumed(shell: Shell) -> None:
     shell.write(
         "train.sh",
         """for epoch in $(seq 1 400); do
   [ -e go ] && exit 0
-  tunesmith report loss=1 || { echo "stopped at $epoch"; exit 0; }
+  tunesmith report loss=1 || exit
 done
 """,
     )
@@ -296,7 +340,7 @@ def _wait_for(condition) -> None:
 
 
 def test_a_second_driver_is_refused_or_takes_over_and_is_stopped_from_another_terminal(shell: Shell) -> None:
-    shell.write("train.sh", "while tunesmith report loss=1; do sleep 0.05; done\n")
+    shell.write("train.sh", "while sleep 0.05; do tunesmith report loss=1 || exit; done\n")
     command = ("--name", "e", "-p", "a=1", "--metric", "loss", "--mode", "min", "-q", "--", "sh", "train.sh")
     process = shell.start("run", *command, start_new_session=True)
     _wait_for(lambda: shell_steps(shell) >= 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,12 +31,40 @@ def test_only_complete_lines_are_read_and_each_once(files: ProgramFiles) -> None
     assert follower.new_lines(is_at_end=True) == []
 
 
-def test_a_file_that_is_written_anew_is_read_anew(files: ProgramFiles) -> None:
+_FIRST = '{"loss": 0.5}\n'
+
+
+@pytest.mark.parametrize("text", ['{"loss": 0.4}\n', '{"loss": 0.25}\n', '{"loss": 1}\n', ""])
+def test_a_file_that_is_written_anew_is_refused_since_reports_may_be_lost(files: ProgramFiles, text: str) -> None:
     follower = LineFollower(files.reports)
-    files.reports.write_text('{"a": 1, "b": 2}\n')
+    files.reports.write_text(_FIRST)
     assert len(follower.new_lines()) == 1
-    files.reports.write_text('{"a": 3}\n')
-    assert [line for _, line in follower.new_lines()] == ['{"a": 3}']
+    _write_later(files.reports, text)
+    with pytest.raises(ReportError, match=r"The report file was written anew.* >> in a shell"):
+        follower.new_lines()
+
+
+def test_a_file_that_is_gone_is_refused_too(files: ProgramFiles) -> None:
+    files.reports.unlink()
+    with pytest.raises(ReportError, match="The report file was written anew"):
+        LineFollower(files.reports).new_lines()
+
+
+def test_a_file_that_was_copied_and_only_added_to_is_read_on(files: ProgramFiles) -> None:
+    follower = LineFollower(files.reports)
+    files.reports.write_text(_FIRST)
+    assert len(follower.new_lines()) == 1
+    _write_later(files.reports, _FIRST)  # as network file systems do when they set the time
+    assert follower.new_lines() == []
+    _write_later(files.reports, _FIRST + '{"loss": 0.4}\n')
+    assert follower.new_lines() == [(2, '{"loss": 0.4}')]
+
+
+def _write_later(path: Path, text: str) -> None:
+    """Write it with a time of its own, which a coarse clock need not give."""
+    later_ns = path.stat().st_mtime_ns + 10**9
+    path.write_text(text)
+    os.utime(path, ns=(later_ns, later_ns))
 
 
 def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(files: ProgramFiles) -> None:
@@ -47,6 +76,9 @@ def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(files: Prog
 def test_a_line_has_metrics_and_perhaps_step_and_checkpoint() -> None:
     assert parse_line('{"loss": 0.5}') == ({"loss": 0.5}, None, None)
     assert parse_line('{"loss": 1, "step": 3, "checkpoint": "d"}') == ({"loss": 1}, 3, "d")
+    assert parse_line('{"loss": 1, "training_iteration": 3}') == ({"loss": 1}, 3, None)
+    with pytest.raises(ReportError, match="has step=3 and training_iteration=4"):
+        parse_line('{"loss": 1, "step": 3, "training_iteration": 4}')
 
 
 @pytest.mark.parametrize("text", ["nan", "NaN", "-nan", '"NaN"'])
@@ -61,6 +93,7 @@ def test_nan_is_understood_as_languages_print_it(text: str) -> None:
 )
 def test_so_are_infinities(text: str, value: float) -> None:
     assert parse_line(f'{{"a": 1, "loss": {text}}}')[0]["loss"] == value
+    assert parse_line(f'{{"val": {{"loss": {text}}}}}')[0]["val"]["loss"] == value
 
 
 def test_texts_stay_texts_for_report_to_refuse() -> None:
@@ -75,9 +108,33 @@ def test_anything_else_is_no_report(line: str) -> None:
 
 def test_the_last_line_with_the_metrics_counts() -> None:
     output = 'x\n{"loss": 2}\n{"loss": 1, "acc": true}\n{"level": 5}\n{"loss": "low"}\n{broken\n'
-    assert last_metrics(output, ("loss",)) == {"loss": 1, "acc": True}
-    assert last_metrics(output, ()) == {"level": 5}
+    assert last_metrics(output, ("loss",)) == ({"loss": 1, "acc": True}, None)
+    assert last_metrics(output, ()) == ({"level": 5}, None)
     assert last_metrics("done\n", ()) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"val": {"loss": 0.5, "of": "x"}}', '{"val/loss": 0.5, "text": "a\u2028b"}', '50%|##  \r{"val/loss": 0.5}\r'],
+)
+def test_a_result_is_found_with_nested_names_and_whatever_else_a_line_holds(line: str) -> None:
+    assert last_metrics(f"x\n{line}\n", ("val/loss",)) == ({"val/loss": 0.5}, None)
+
+
+@pytest.mark.parametrize(
+    ("steps", "step"),
+    [
+        ('"step": 3', 3),
+        ('"training_iteration": 3', 3),
+        ('"step": 3, "training_iteration": 3', 3),
+        ('"step": 30, "training_iteration": 3', None),
+        ('"step": 0', None),
+        ('"step": 2.5', None),
+        ('"step": true', None),
+    ],
+)
+def test_a_result_has_the_step_that_it_names_if_it_is_one(steps: str, step: int | None) -> None:
+    assert last_metrics(f'{{"loss": 1, {steps}}}', ("loss",)) == ({"loss": 1}, step)
 
 
 def test_steps_are_counted_over_processes_and_not_where_a_report_failed(files: ProgramFiles) -> None:

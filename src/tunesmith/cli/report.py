@@ -24,6 +24,7 @@ Usage: tunesmith report [--step N] [--checkpoint DIR] [--json] NAME=NUMBER ...
 Options:
   --step N          The step, 1 or more and growing; else it is counted.
   --checkpoint DIR  The folder that was saved for this step; it is copied.
+                    A relative one begins in $TUNESMITH_TRIAL_DIR.
   --json            Print the answer: should_stop, verdict and reason.
   --help            Show this message.
 
@@ -32,7 +33,11 @@ the reason; 75 the driver is gone; 4 not inside a trial (nothing was stored).
 
 Examples:
   tunesmith report loss=0.3 accuracy=0.9
-  tunesmith report loss=$loss --step $epoch --checkpoint saved/ || exit 0
+  tunesmith report loss="$loss" --step "$epoch" || exit
+  tunesmith report loss="$loss" --checkpoint "$TUNESMITH_TRIAL_DIR/saved"
+
+A plain exit hands the status on: a trial that was told to end ended well with
+any status, and of another one all but 0 is a failure. So is a refused report.
 """
 
 
@@ -58,11 +63,14 @@ def _reported(metrics: dict[str, float], options: dict[str, Any]) -> int:
     if TRIAL_VARIABLE not in os.environ:
         print("tunesmith report: not inside a trial, so nothing is stored.", file=sys.stderr)
         return exit_codes.NOTHING
+    from tunesmith.trialside.program_files import checkpoint_path
+
     try:
         session = attach_from_environment()
         assert session is not None
+        checkpoint = checkpoint_path(options["checkpoint"], session.facts.trial_dir)
         with _counted(session, options["step"]) as step:
-            decision = session.report(metrics, step=step, checkpoint=options["checkpoint"], on_stop="return")
+            decision = session.report(metrics, step=step, checkpoint=checkpoint, on_stop="return")
     except DriverLost as error:
         print(f"tunesmith report: {error}", file=sys.stderr)
         return exit_codes.NO_DRIVER
@@ -88,9 +96,11 @@ def _counted(session: Session, step: int | None) -> Iterator[int | None]:
 
 
 def _parsed(arguments: Sequence[str]) -> tuple[dict[str, float], dict[str, Any]]:
-    """The metrics, and the options. Raises ValueError with what is wrong."""
+    """The metrics, and the options. Raises ValueError with what is wrong, ReportError for two steps."""
+    from tunesmith.trialside.program_files import take_step
+
     metrics: dict[str, float] = {}
-    options: dict[str, Any] = {"step": None, "checkpoint": None, "json": False}
+    options: dict[str, Any] = {"checkpoint": None, "json": False}
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
@@ -103,17 +113,25 @@ def _parsed(arguments: Sequence[str]) -> tuple[dict[str, float], dict[str, Any]]
             if not has_value and not rest:
                 raise ValueError(f"--{name} needs a value.")
             value = value if has_value else rest.pop(0)
-            options[name] = _whole(value) if name == "step" else value
+            if name == "step":
+                _add(metrics, name, _whole(value))
+            else:
+                options[name] = value
         else:
             name, has_value, value = word.partition("=")
             if not name or not has_value:
                 raise ValueError(f"{word!r} is no NAME=NUMBER, such as loss=0.3.")
-            if name in metrics:
-                raise ValueError(f"{name!r} is given twice.")
-            metrics[name] = _number(name, value)
+            _add(metrics, name, _number(name, value))
+    options["step"] = take_step(metrics)
     if not metrics:
         raise ValueError("no metric is given. Give one as NAME=NUMBER, such as loss=0.3.")
     return metrics, options
+
+
+def _add(metrics: dict[str, float], name: str, number: float) -> None:
+    if name in metrics:
+        raise ValueError(f"{name!r} is given twice.")
+    metrics[name] = number
 
 
 def _whole(text: str) -> int:

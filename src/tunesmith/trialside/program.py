@@ -8,7 +8,6 @@ The program is an argument list; there is no shell. docs/cli.md says what it fin
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from tunesmith.errors import MetricError, ReportError, TunesmithError
+from tunesmith.errors import CheckpointError, MetricError, ReportError, TunesmithError
 from tunesmith.trialside.arguments import config_json, fill_words
 from tunesmith.trialside.current import get_session
 from tunesmith.trialside.failure import ProgramFailed
@@ -34,15 +33,15 @@ from tunesmith.trialside.program_files import (
     TRIAL_ID_VARIABLE,
     LineFollower,
     ProgramFiles,
+    checkpoint_path,
     last_metrics,
     parse_line,
 )
+from tunesmith.trialside.program_output import ProgramOutput
 from tunesmith.trialside.session import Session, TrialStopped
 
 _POLL_S = 0.05
 _STOP_FILE_PATIENCE_S = 2.0  #: from the stop file to SIGTERM; the driver's own ladder may be quicker
-_DRAIN_S = 1.0  #: for output after the end, which a background child may hold open
-_TAIL_BYTES = 64 << 10
 _TAIL_LINES = 30
 
 
@@ -62,7 +61,7 @@ class ProgramTrainable:
     ) -> None:
         """Args: as `fill_words` takes them; metrics: those that a JSON line on the output must have to count.
 
-        Raises: ProgramFailed, TrialStopped, DriverLost; ReportError and MetricError for what cannot be stored.
+        Raises: ProgramFailed, also for reports that cannot be stored; TrialStopped, DriverLost.
         """
         session = get_session()
         if session is None:
@@ -80,10 +79,10 @@ class _Run:
     def __init__(self, argv: list[str], session: Session, files: ProgramFiles, metrics: tuple[str, ...]) -> None:
         self._argv, self._session, self._files, self._metrics = argv, session, files, metrics
         self._lines = LineFollower(files.reports)
-        self._tail = bytearray()
         self._stop_seen_at: float | None = None
         self._n_sent = 0  #: signals sent to the program: SIGTERM, then SIGKILL
         self.n_signals = 0  #: signals that came here: each moves the ladder one step
+        self._n_used = 0  #: of these, such as made the stop file; 1 at most
 
     def to_end(self) -> None:
         """Start it, follow it, and judge its end."""
@@ -92,66 +91,54 @@ class _Run:
                 self._argv,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.PIPE,
                 env=program_environment(self._session, self._files),
                 process_group=0,
             )
         except (OSError, ValueError) as error:
             raise ProgramFailed(f"{self._argv[0]!r} cannot be started: {error}") from None
+        output = ProgramOutput(process)
         try:
-            self._follow(process)
+            self._follow(process, output)
         finally:
             if process.poll() is None:
                 _kill(process, signal.SIGKILL)
                 process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
-        self._judge(process.returncode)
+            output.close()
+        self._judge(process.returncode, output)
 
-    def _follow(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
-        output = process.stdout.fileno()
-        is_open = True
+    def _follow(self, process: subprocess.Popen[bytes], output: ProgramOutput) -> None:
         while process.poll() is None:
-            if is_open:
-                is_open = self._copy_output(output, _POLL_S)
+            if output.is_open:
+                output.copy(_POLL_S)
             else:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(_POLL_S)
             self._report_lines()
             self._climb(process)
-        deadline = time.monotonic() + _DRAIN_S
-        while is_open and time.monotonic() < deadline:
-            is_open = self._copy_output(output, 0.2)
-        self._report_lines(is_at_end=True)
-
-    def _copy_output(self, output: int, timeout_s: float) -> bool:
-        """Into the trial's log, and the end of it into memory. Returns: whether more may come."""
-        if not select.select([output], [], [], timeout_s)[0]:
-            return True
-        data = os.read(output, 1 << 16)
-        if not data:
-            return False
-        sys.stdout.flush()
-        rest = memoryview(data)
-        with suppress(OSError):  # the log's disk is full: what a program prints is less than what it trains
-            while rest:
-                rest = rest[os.write(1, rest) :]
-        self._tail += data
-        del self._tail[:-_TAIL_BYTES]
-        return True
+        output.drain()
+        try:
+            self._report_lines(is_at_end=True)
+        except ProgramFailed:
+            if process.returncode == 0:
+                raise
+            # A crash may leave half a line; why it crashed is what is to be told.
 
     def _report_lines(self, *, is_at_end: bool = False) -> None:
-        for number, line in self._lines.new_lines(is_at_end=is_at_end):
+        try:
+            lines = self._lines.new_lines(is_at_end=is_at_end)
+        except ReportError as error:
+            raise ProgramFailed(str(error)) from None
+        for number, line in lines:
             if self._session.stop is not None:
                 return  # nobody is asked any more
             try:
                 metrics, step, checkpoint = parse_line(line)
-                self._report(metrics, step, checkpoint)
-            except (MetricError, ReportError) as error:
-                raise type(error)(f"Line {number} of the report file: {error}") from None
+                self._report(metrics, step, checkpoint_path(checkpoint, self._session.facts.trial_dir))
+            except (MetricError, ReportError, CheckpointError) as error:
+                raise ProgramFailed(f"Line {number} of the report file: {error}") from None
 
-    def _report(self, metrics: Mapping[str, Any], step: int | None, checkpoint: str | None = None) -> None:
+    def _report(self, metrics: Mapping[str, Any], step: int | None, checkpoint: Any = None) -> None:
         start = self._session.facts.start_step
         with self._files.counted_step(step, start_step=start) as counted:
             decision = self._session.report(metrics, step=counted, checkpoint=checkpoint, on_stop="return")
@@ -159,43 +146,50 @@ class _Run:
             self._files.say_stop(decision.reason or decision.verdict)
 
     def _climb(self, process: subprocess.Popen[bytes]) -> None:
-        """The stop file first, then SIGTERM, then SIGKILL: by the signals that come here, or by patience."""
+        """The stop file first, then SIGTERM, then SIGKILL: by the signals that come here, or by patience.
+
+        The driver makes the stop file too, as soon as it ends the attempt; its signals follow later.
+        """
         now = time.monotonic()
         if self._stop_seen_at is None and (self.n_signals or self._files.stop.exists()):
             self._stop_seen_at = now
             if not self._files.stop.exists():
                 self._files.say_stop("the trial was told to end")
+                self._n_used = 1
         if self._stop_seen_at is None:
             return
         is_patience_over = now >= self._stop_seen_at + _STOP_FILE_PATIENCE_S
-        n_due = max(self.n_signals, 1 if is_patience_over else 0)
+        n_due = max(self.n_signals - self._n_used, 1 if is_patience_over else 0)
         for number in (signal.SIGTERM, signal.SIGKILL)[self._n_sent : n_due]:
             _kill(process, number)
             self._n_sent += 1
 
-    def _judge(self, code: int) -> None:
+    def _judge(self, code: int, output: ProgramOutput) -> None:
+        """Report what is only known now, and raise what the end means unless it is a good one."""
+        is_told = self._session.stop is not None or self.n_signals > 0 or self._files.stop.exists()
+        if code != 0 and not is_told:
+            raise ProgramFailed(_failure_words(self._argv, code, output.end))
+        if code == 0 and not self._files.has_reports:
+            self._report_output(output.results)
         stop = self._session.stop
         if stop is not None:
             raise TrialStopped(stop.reason or "told to stop", stop.verdict)
-        if self.n_signals:
-            raise KeyboardInterrupt
-        if self._files.stop.exists():
-            return  # told through another process of the trial, and the driver knows
-        output = self._tail.decode(errors="replace")
-        if code != 0:
-            raise ProgramFailed(_failure_words(self._argv, code, output))
-        if not self._files.has_reports:
-            self._report_output(output)
+        if is_told:  # by the driver, by its answer to another process of the trial, or by a signal
+            raise TrialStopped(self._files.stop_reason() or "told to end")
 
     def _report_output(self, output: str) -> None:
         """For programs that only print at their end: the last JSON line is the report."""
         found = last_metrics(output, self._metrics)
         if found is None:
             return
+        numbers, step = found
+        is_step = step is not None and step > self._session.facts.start_step
         try:
-            self._report(found, None)
+            self._report(numbers, step if is_step else None)
         except ReportError as error:  # it reported by other means, and prints its numbers too
             print(f"The JSON line at the end of the output is not stored: {error}", file=sys.stderr)
+        except MetricError as error:
+            raise ProgramFailed(f"The JSON line at the end of the output: {error}") from None
 
 
 def program_environment(session: Session, files: ProgramFiles) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.events import (
@@ -18,6 +19,7 @@ from tunesmith.events import (
 )
 from tunesmith.executors.attempts import is_interruption
 from tunesmith.executors.processes.ending import Ending, outcome_of
+from tunesmith.trialside.program_files import stop_program
 from tunesmith.trialside.wire import continue_frame, decode_numbers, encode_frame
 
 if TYPE_CHECKING:
@@ -43,6 +45,11 @@ class Attempt:
         self.was_told = False  #: it was told to end, by an answer or a command
         self.stop: StopAttempt | None = None  #: the command
         self.ending = Ending()
+
+    def tell(self, command: StopAttempt) -> None:
+        """Note the command, and have a program that looks for its stop file know at once: signals come later."""
+        self.stop = command
+        stop_program(Path(self.facts["trial_dir"]), self.attempt, command.reason)
 
     def reported(self, frame: dict[str, Any]) -> TrialReported:
         """The event of a report, from its frame."""

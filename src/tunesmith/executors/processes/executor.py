@@ -108,7 +108,7 @@ class ProcessExecutor:
             elif isinstance(command, StopAttempt):
                 attempt = self._attempts.get(command.trial)
                 if attempt is not None and attempt.attempt == command.attempt:
-                    attempt.stop = command
+                    attempt.tell(command)
                     self._begin_stop(attempt, command.grace_s, is_immediate=command.is_immediate)
 
     def wait(self, timeout_s: float | None) -> list[Event]:
