@@ -94,3 +94,13 @@ def test_a_command_takes_the_place_of_a_sweeps_which_then_needs_none(handed, tmp
     found = handed("run", "sweep.yaml", "--", "true", "{batch}")
     assert found["trainable"].keywords["words"] == ("true", "{batch}")
     assert (found["metric"], found["search_alg"]) == ("loss", "random")
+
+
+def test_the_target_of_a_sweep_stays_beside_limits_and_goes_with_none(handed, tmp_path: Path) -> None:
+    text = SWEEP.replace("name: loss", "name: loss, target: 0.5")
+    (tmp_path / "sweep.yaml").write_text(f"program: train.py\n{text}")
+    target = handed("run", "sweep.yaml")["stop"]
+    assert type(target).__name__ == "TargetStopper"
+    both = handed("run", "sweep.yaml", "--stop", "training_iteration=3")["stop"]
+    assert (type(both[0]), both[1]) == (type(target), {"training_iteration": 3.0})
+    assert handed("run", "sweep.yaml", "--stop", "none")["stop"] is None

@@ -139,7 +139,8 @@ def test_a_key_that_a_distribution_does_not_have_is_refused(parameter: dict[str,
     [
         ({"method": "genetic"}, "method is 'genetic'"),
         ({"metric": {"name": "loss", "goal": "smaller"}}, "goal"),
-        ({"metric": {"name": "loss", "target": 1}}, "target"),
+        ({"metric": {"name": "loss", "target": "low"}}, "metric.target is 'low'"),
+        ({"metric": {"name": "loss", "aim": 1}}, "aim"),
         ({"parameters": None}, "parameters is None"),
         ({"parameters": {"a": {"distribution": "uniform", "min": 0, "max": 1, "a": 1}}}, "does not take a"),
         ({"parameters": {"a": {"distribution": "inv_log_uniform", "min": 1, "max": 2}}}, "is not known here"),
@@ -148,8 +149,13 @@ def test_a_key_that_a_distribution_does_not_have_is_refused(parameter: dict[str,
         ({"parameters": {"a": {"min": "low", "max": 2}}}, "parameters.a"),
         ({"early_terminate": {"type": "envelope"}}, "Give hyperband"),
         ({"early_terminate": {"type": "hyperband", "eta": 3}}, "needs min_iter, or max_iter"),
+        ({"early_terminate": {"type": "hyperband", "min_iter": 3, "eta": 1}}, "eta is 1. Give a number above 1"),
+        ({"early_terminate": {"type": "hyperband", "min_iter": 3, "eta": True}}, "eta is True"),
+        ({"early_terminate": {"type": "hyperband", "max_iter": 9, "s": 0}}, "early_terminate.s is 0"),
+        ({"early_terminate": {"type": "hyperband", "min_iter": 2.5}}, "min_iter is 2.5. Give a whole number"),
         ({"run_cap": 0}, "run_cap is 0"),
-        ({"controller": {}}, "controller"),
+        ({"schedule": {}}, "'schedule' is not known"),
+        ({"parameters": {"a": {"values": [1, 2, 1]}}}, "'1' twice"),
         ({"program": None}, "program is missing"),
     ],
 )
@@ -158,6 +164,56 @@ def test_what_a_sweep_must_not_be(change: dict[str, Any], words: str) -> None:
     with pytest.raises((ConfigError, SpaceError)) as found:
         parse_sweep({**good, **change})
     assert words in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"min_iter": 3, "eta": 2.0}, (3, 10**9, 2)),
+        ({"min_iter": 3.0, "eta": 1.5}, (3, 10**9, 1.5)),
+        ({"max_iter": 27, "s": 2.0}, (3, 27, 3)),
+        ({"max_iter": 27, "s": 2, "min_iter": 5}, (3, 27, 3)),
+        ({"max_iter": 81, "s": 4, "eta": 3}, (1, 81, 3)),
+    ],
+)
+def test_early_termination_has_wandbs_brackets(given: dict[str, Any], expected: tuple[float, ...], monkeypatch) -> None:
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr("tunesmith.methods.create_scheduler", lambda name, **keywords: seen.update(keywords))
+    sweep = {"program": "t.py", "method": "random", "metric": {"name": "loss"}, "parameters": {"a": {"value": 1}}}
+    parse_sweep({**sweep, "early_terminate": {"type": "hyperband", **given}})
+    assert (seen["grace_period"], seen["max_t"], seen["reduction_factor"]) == expected
+
+
+def test_what_has_no_effect_here_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    parse_sweep(
+        {
+            "program": "t.py",
+            "method": "random",
+            "metric": {"name": "loss", "impute": "worst", "impute_while_running": "false"},
+            "parameters": {"a": {"value": 1}},
+            "early_terminate": {"type": "hyperband", "min_iter": 3, "strict": True},
+            "controller": {"type": "local"},
+        }
+    )
+    errors = capsys.readouterr().err
+    for name in ("metric.impute ", "metric.impute_while_running", "early_terminate.strict", "controller"):
+        assert f"{name.strip()} in the sweep has no effect" in errors
+
+
+@pytest.mark.parametrize(("goal", "target", "values"), [("minimize", 2.0, [3, 2, 1]), ("maximize", 2, [1, 2, 3])])
+def test_the_experiment_ends_at_the_target(goal: str, target: float, values: list[int], tmp_path: Path) -> None:
+    sweep = parse_sweep(
+        {
+            "program": "t.py",
+            "method": "grid",
+            "metric": {"name": "loss", "goal": goal, "target": target},
+            "parameters": {"a": {"values": values}},
+        }
+    )
+    again = {"storage_path": tmp_path, "name": "e", "executor": "inline", "max_concurrent_trials": 1}
+    result = tune.run(lambda config: {"loss": config["a"]}, config=sweep.tree, verbose=0, **sweep.arguments, **again)
+    assert [trial.config["a"] for trial in result.trials if trial.last_result] == values[:2]
+    assert "reached the target: loss is 2" in result.stats()["detail"]
 
 
 def test_1e_3_is_a_number() -> None:

@@ -144,7 +144,10 @@ def _arguments(options: dict[str, Any], before: dict[str, Any]) -> dict[str, Any
     resources = {word: options[f"{word}s"] for word in ("cpu", "gpu") if f"{word}s" in options}
     if resources:
         found["resources_per_trial"] = resources
-    return found | method_arguments(options)
+    given = method_arguments(options)
+    if given.get("stop") and "stop" in before:  # a sweep's target stays beside limits
+        given["stop"] = [before["stop"], given["stop"]]
+    return found | given
 
 
 def _one_or_all(values: list[str]) -> str | list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -12,11 +13,17 @@ from tunesmith.cli.distributions import parameter_domain
 from tunesmith.cli.output import warn
 from tunesmith.cli.yaml_input import load_yaml
 from tunesmith.errors import ConfigError
+from tunesmith.trial import Mode
 
 _DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 _KEYS = {"method", "metric", "parameters", "early_terminate", "run_cap", "command", "program"}
 _OF_WANDB = ("project", "entity")  #: arguments of the tracker, where there is one
-_WITHOUT_EFFECT = {"description": "", "name": ": --name names the experiment, which a second run then goes on with"}
+_WITHOUT_EFFECT = {
+    "description": "",
+    "name": ": --name names the experiment, which a second run then goes on with",
+    "controller": "",
+}
+_METRIC_WITHOUT_EFFECT = ("impute", "impute_while_running")
 _ENVIRONMENT = re.compile(r"\$\{envvar:([A-Za-z0-9_]+)\}")
 _METHODS = {"grid": "grid", "random": "random", "bayes": "auto"}
 _MODES = {"minimize": "min", "maximize": "max"}
@@ -104,35 +111,47 @@ def _objective(sweep: Mapping[str, Any]) -> dict[str, Any]:
     if "metric" not in sweep:
         return {}
     metric = _mapping(sweep["metric"], "metric")
-    if unknown := set(metric) - {"name", "goal"}:
-        raise ConfigError(f"metric has {sorted(unknown)}, which is not known. Give name and goal.")
-    goal = metric.get("goal", "minimize")
-    if goal not in _MODES or not isinstance(metric.get("name"), str):
+    if unknown := set(metric) - {"name", "goal", "target", *_METRIC_WITHOUT_EFFECT}:
+        raise ConfigError(f"metric has {sorted(unknown)}, which is not known. Give name, goal and target.")
+    for key in _METRIC_WITHOUT_EFFECT:
+        if key in metric:
+            warn(f"tunesmith: metric.{key} in the sweep has no effect.")
+    name, goal, target = metric.get("name"), metric.get("goal", "minimize"), metric.get("target")
+    if goal not in _MODES or not isinstance(name, str):
         raise ConfigError(f"metric is {dict(metric)!r}. Give {{name: loss, goal: minimize}}, or maximize.")
-    return {"metric": metric["name"], "mode": _MODES[goal]}
+    found: dict[str, Any] = {"metric": name, "mode": _MODES[goal]}
+    if target is not None:
+        from tunesmith.cli.sweep_target import TargetStopper
+
+        found["stop"] = TargetStopper(name, _number(target, "metric.target"), Mode(_MODES[goal]))
+    return found
 
 
 def _scheduler(sweep: Mapping[str, Any]) -> dict[str, Any]:
-    """Early termination as W&B has it: from bracket to bracket the best 1/eta go on."""
+    """Early termination as W&B has it: from bracket to bracket the best 1/eta go on; max_iter goes before min_iter."""
     if "early_terminate" not in sweep:
         return {}
     given = _mapping(sweep["early_terminate"], "early_terminate")
     if given.get("type") != "hyperband":
         raise ConfigError(f"early_terminate.type is {given.get('type')!r}. Give hyperband.")
-    if unknown := set(given) - {"type", "min_iter", "max_iter", "eta", "s"}:
+    if unknown := set(given) - {"type", "min_iter", "max_iter", "eta", "s", "strict"}:
         raise ConfigError(
-            f"early_terminate has {sorted(unknown)}, which is not known. Known: min_iter, max_iter, eta, s."
+            f"early_terminate has {sorted(unknown)}, which is not known. Known: min_iter, max_iter, eta, s, strict."
         )
+    if given.get("strict"):
+        warn("tunesmith: early_terminate.strict in the sweep has no effect: a trial is judged as it reaches a bracket.")
     if "metric" not in sweep:
         raise ConfigError("early_terminate needs a metric to compare runs by.")
-    eta = _positive(given.get("eta", 3), "early_terminate.eta")
-    if ("min_iter" in given) == ("max_iter" in given):
-        raise ConfigError("early_terminate needs min_iter, or max_iter with s.")
-    if "min_iter" in given:
+    eta = _number(given.get("eta", 3), "early_terminate.eta")
+    if not 1 < eta < math.inf:
+        raise ConfigError(f"early_terminate.eta is {given['eta']!r}. Give a number above 1: one in so many goes on.")
+    if "max_iter" in given:
+        last = _positive(given["max_iter"], "early_terminate.max_iter")
+        first = max(1, int(last / eta ** int(_at_least_1(given.get("s", 1), "early_terminate.s"))))
+    elif "min_iter" in given:
         first, last = _positive(given["min_iter"], "early_terminate.min_iter"), _ENDLESS
     else:
-        last = _positive(given["max_iter"], "early_terminate.max_iter")
-        first = max(1, int(last / eta ** _positive(given.get("s", 1), "early_terminate.s")))
+        raise ConfigError("early_terminate needs min_iter, or max_iter with s.")
     from tunesmith.methods import create_scheduler
 
     return {"scheduler": create_scheduler("asha", grace_period=first, max_t=last, reduction_factor=eta)}
@@ -177,7 +196,20 @@ def _mapping(found: Any, where: str) -> Mapping[str, Any]:
     return found
 
 
-def _positive(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{where} is {value!r}. Give a whole number of 1 or more.")
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        raise ConfigError(f"{where} is {value!r}. Give a number.")
     return value
+
+
+def _at_least_1(value: Any, where: str) -> float:
+    if not 1 <= _number(value, where) < _ENDLESS:
+        raise ConfigError(f"{where} is {value!r}. Give a number of 1 or more.")
+    return float(value)
+
+
+def _positive(value: Any, where: str) -> int:
+    number = _number(value, where)
+    if number < 1 or number != number // 1:  # 27.0 is one
+        raise ConfigError(f"{where} is {value!r}. Give a whole number of 1 or more.")
+    return int(number)
