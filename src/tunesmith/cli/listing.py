@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tunesmith.cli.output import number, print_json, say, table, when
+from tunesmith.cli.output import is_utf_8, number, print_json, say, table, when
 from tunesmith.cli.places import experiment_folders, json_option, results_root, storage_option
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def summary(folder: Path) -> dict[str, Any]:
     from tunesmith.stores import open_reader
 
     facts: dict[str, Any] = {"name": folder.name, "folder": str(folder)}
+    if not is_utf_8(str(folder)):
+        return facts | {"status": "unreadable", "error": "its name is not UTF-8"}
     try:
         reader = open_reader(folder)
     except TunesmithError as error:

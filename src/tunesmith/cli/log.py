@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 import time
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 1 << 16
 _POLL_S = 0.3
+_MAX_INDEX = 2**63 - 1  #: that the store can be asked for
 
 
 @click.command("log", short_help="What a trial printed.")
@@ -50,9 +52,9 @@ def command(
     reader = open_experiment(name, storage)
     try:
         try:
-            trial = reader.trial(int(number))
-        except KeyError as error:
-            raise click.UsageError(str(error.args[0])) from None
+            trial = reader.trial(min(int(number), _MAX_INDEX))
+        except KeyError:
+            raise click.UsageError(f"There is no trial {number}; there are {reader.n_trials()}.") from None
         path = reader.folder / "logs" / f"{trial.index:05d}.log"
         if as_json:
             print_json({"trial": trial.index, "path": path, "lines": list(_lines(path, tail))})
@@ -63,10 +65,11 @@ def command(
             return exit_codes.NOTHING
         if as_json:
             return exit_codes.OK
+        if follow:
+            _follow(reader, trial.index, path, tail=tail, raw=raw)
+            return exit_codes.OK
         for line in _lines(path, tail):
             _say(line, raw=raw)
-        if follow:
-            _follow(reader, trial.index, path, raw=raw)
         return exit_codes.OK
     finally:
         reader.close()
@@ -123,25 +126,49 @@ def _visible(line: str) -> str:
     return clean(line.rstrip("\r").rsplit("\r", 1)[-1].expandtabs())
 
 
-def _follow(reader: Reader, trial: int, path: Path, *, raw: bool) -> None:
-    """Print what is added until the trial is over, or its driver is gone."""
-    offset = path.stat().st_size if path.exists() else 0
-    rest = ""
+class _Follower:
+    """Reads a file that grows, complete line by complete line; letters and lines may arrive in parts."""
+
+    def __init__(self, path: Path, tail: int | None) -> None:
+        self._path = path
+        self._offset = 0
+        self._decoder = _new_decoder()
+        self.rest = ""  #: the beginning of a line that is not complete
+        if tail is not None and path.exists():
+            with _open(path) as file:
+                _seek_tail(file, tail)
+                self._offset = file.tell()
+
+    def new_lines(self) -> Iterator[str]:
+        """The lines completed since the last call. None where there is no file yet."""
+        try:
+            file = _open(self._path)
+        except FileNotFoundError:
+            return
+        with file:
+            if file.seek(0, os.SEEK_END) < self._offset:  # it was cut in the middle: begin where it ends now
+                self._offset, self._decoder, self.rest = file.tell(), _new_decoder(), ""
+            file.seek(self._offset)
+            while data := file.read(_BLOCK):
+                self._offset += len(data)
+                *lines, self.rest = (self.rest + self._decoder.decode(data)).split("\n")
+                yield from lines
+
+
+def _new_decoder() -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+
+def _follow(reader: Reader, trial: int, path: Path, *, tail: int | None, raw: bool) -> None:
+    """Print the end of the log and what is added to it, until the trial is over or its driver is gone."""
+    follower = _Follower(path, tail)
     while True:
         is_over = reader.trial(trial).status.is_over or reader.driver() is None
-        if path.exists():
-            with _open(path) as file:
-                if file.seek(0, os.SEEK_END) < offset:  # it was cut in the middle: begin where it ends now
-                    offset = file.tell()
-                file.seek(offset)
-                data = file.read()
-                offset += len(data)
-            *lines, rest = (rest + data.decode(errors="replace")).split("\n")
-            for line in lines:
-                _say(line, raw=raw)
-            sys.stdout.flush()
+        for line in follower.new_lines():
+            _say(line, raw=raw)
+        sys.stdout.flush()
         if is_over:
-            if rest:
-                _say(rest, raw=raw)
+            if follower.rest:
+                _say(follower.rest, raw=raw)
             return
         time.sleep(_POLL_S)

@@ -49,7 +49,17 @@ def _masked(name: str, value: Any) -> Any:
 
 def print_json(value: Any) -> None:
     """One JSON document."""
-    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    click.echo(_utf_8(json.dumps(plain(value), indent=2, ensure_ascii=False)))
+
+
+def is_utf_8(text: str) -> bool:
+    """Whether it is more than bytes of the system (a file's name, a word of a command) that make no text."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def _utf_8(text: str) -> str:
+    """The text, with bytes that make none as `\\udcff`, which JSON understands."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def width() -> int:
@@ -106,9 +116,9 @@ def when(at: float | None) -> str:
 
 def say(line: str, *, is_raw: bool = False) -> None:
     """A line of text on the output; a raw one with its escape sequences, wherever it goes."""
-    click.echo(line, color=True if is_raw else None)
+    click.echo(_utf_8(line), color=True if is_raw else None)
 
 
 def warn(line: str) -> None:
     """A line for people, beside the output."""
-    click.echo(line, err=True)
+    click.echo(_utf_8(line), err=True)

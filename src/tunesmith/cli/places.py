@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tunesmith.cli.output import is_utf_8
+
 if TYPE_CHECKING:
     from tunesmith.stores import Reader
 
@@ -60,7 +62,9 @@ def find_experiment(name: str | None, storage: str | None) -> Path:
         folders = experiment_folders(root)
         if not folders:
             raise click.UsageError(f"There is no experiment in {root}. Give a path, or --storage.")
-        return folders[0]
+        name = str(folders[0])
+    if not is_utf_8(name):
+        raise click.UsageError(f"{name!r} is not UTF-8, and no name of an experiment. Rename its folder.")
     if "/" not in name and (root / name / DATABASE_NAME).exists():
         return root / name
     path = Path(name).expanduser()
@@ -82,7 +86,7 @@ def running_experiments(root: Path) -> list[Path]:
     from tunesmith.stores import open_reader
 
     found = []
-    for folder in experiment_folders(root):
+    for folder in filter(lambda folder: is_utf_8(str(folder)), experiment_folders(root)):
         with suppress(TunesmithError):
             reader = open_reader(folder)
             try:

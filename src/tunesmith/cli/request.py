@@ -173,11 +173,15 @@ def _recorder(request: Request) -> Any:
 
 def write_record(folder: Path, request: Request) -> None:
     """Keep the request in the folder, whole or not at all, for its owner's eyes only."""
+    text = json.dumps(msgspec.to_builtins(request), indent=2)  # as ASCII: words of a command may be no UTF-8
     draft = folder / f".{RECORD_NAME}.{os.getpid()}"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(request), indent=2))
-    draft.replace(folder / RECORD_NAME)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        draft.replace(folder / RECORD_NAME)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def read_record(folder: Path) -> Request | None:

@@ -12,7 +12,7 @@ import click
 
 from tunesmith.cli import exit_codes
 from tunesmith.cli.method_options import allow_change_option, is_given, method_options
-from tunesmith.cli.output import print_json, say, warn
+from tunesmith.cli.output import is_utf_8, print_json, say, warn
 from tunesmith.cli.places import json_option, storage_option
 
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
@@ -91,6 +91,7 @@ def command(ctx: click.Context, /, target: str | None, words: tuple[str, ...], *
     from tunesmith.cli.request import Request, run_request
 
     given = {name: value for name, value in options.items() if is_given(value)}
+    _check_texts(given, ctx)
     target, words = split_target(target, words, ctx)
     request = Request(target=target, words=words, options=_recorded(given), cwd=str(Path.cwd()))
     as_json = options["as_json"]
@@ -102,6 +103,14 @@ def command(ctx: click.Context, /, target: str | None, words: tuple[str, ...], *
         verbose=0 if as_json or options["quiet"] else 2,
     )
     return conclude(result, as_json=as_json, quiet=options["quiet"])
+
+
+def _check_texts(given: Mapping[str, Any], ctx: click.Context) -> None:
+    """Raise for an option that could not be stored; words of the command may hold any bytes."""
+    for value in given.values():
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and not is_utf_8(text):
+                raise click.UsageError(f"{text!r} is not UTF-8. Only words of a command may be other bytes.", ctx)
 
 
 def split_target(target: str | None, words: tuple[str, ...], ctx: click.Context) -> tuple[str | None, tuple[str, ...]]:

@@ -109,7 +109,8 @@ def program_name(words: Sequence[str]) -> str:
     """What a command is called: `train` of `python -u train.py --lr {lr}`."""
     plain = [word for word in words if re.fullmatch(r"[\w./][\w./-]*", word)]
     own = [word for word in plain if _INTERPRETERS.fullmatch(Path(word).name) is None]
-    return Path((own or plain or list(words))[0]).stem or "program"
+    stem = Path((own or plain or list(words))[0]).stem
+    return "".join(c if c.isprintable() else "_" for c in stem) or "program"
 
 
 def known_names(tree: Any, before: str = "") -> set[str]:
