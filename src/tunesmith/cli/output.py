@@ -53,7 +53,7 @@ def print_json(value: Any) -> None:
 
 
 def is_utf_8(text: str) -> bool:
-    """Whether it is more than bytes of the system (a file's name, a word of a command) that make no text."""
+    """Whether it can be written; bytes of names and arguments that are no text Python keeps as lone surrogates."""
     return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
