@@ -262,6 +262,12 @@ def test_a_front_is_of_two_or_three_metrics(many):
         plots.pareto_front(many)
 
 
+def test_a_front_of_three_has_readable_ticks(many):
+    figure = plots.pareto_front(many, ["loss", "accuracy", "size"], ["min", "max", "min"])
+    assert figure.layout.scene.yaxis.type == "linear"
+    assert len(figure.layout.scene.yaxis.ticktext) >= 3
+
+
 @pytest.mark.parametrize(
     ("modes", "corners"),
     [("min min", [(1, 3), (2, 3), (2, 2)]), ("max max", [(1, 3), (1, 2), (2, 2)])],

@@ -111,7 +111,7 @@ def test_what_counts_as_the_worst_in_a_model_is_said(tmp_path):
     states = [TrialStatus.FAILED, *[TrialStatus.COMPLETED] * 19]
     result = two_parameters(tmp_path / "e", [[], [math.nan], *([float(i)] for i in range(18))], states=states)
     assert "2 of them failed or diverged and count as the worst" in subtitle(plots.importance(result))
-    assert "2 that failed or diverged count as the worst" in subtitle(plots.contour(result))
+    assert "in the surface 2 that failed or diverged count as the worst" in subtitle(plots.contour(result))
 
 
 def test_trials_that_failed_before_the_first_rung_did_not_reach_it(tmp_path):

@@ -97,7 +97,7 @@ def _surface(
     except TuneError as error:
         return None, [str(error)]
     n = surface.n_diverged
-    return surface, [f"{n:,} that failed or diverged count as the worst"] if n else []
+    return surface, [f"in the surface {n:,} that failed or diverged count as the worst"] if n else []
 
 
 def _pair(

@@ -9,7 +9,7 @@ import numpy as np
 
 from tunesmith.analysis.objective_values import ObjectiveValues, objective_values
 from tunesmith.errors import ConfigError
-from tunesmith.plots.axes import value_axis
+from tunesmith.plots.axes import ValueAxis, round_ticks, tick_text, value_axis
 from tunesmith.plots.figure import (
     BLUE,
     GREY,
@@ -71,7 +71,12 @@ def pareto_front(
     else:
         look = {"gridcolor": LIGHT, "showbackground": False, "zeroline": False, "tickfont": {"size": 11}}
         scene = {
-            f"{letter}axis": {**look, **axis.layout, "title": {"text": escape(name), "font": {"size": 13}}}
+            f"{letter}axis": {
+                **look,
+                **axis.layout,
+                **_even_ticks(axis),
+                "title": {"text": escape(name), "font": {"size": 13}},
+            }
             for letter, axis, name in zip("xyz", axes, found.metrics, strict=True)
         }
         eye = {"eye": {"x": 1.3, "y": 1.5, "z": 0.8}, "center": {"x": 0.0, "y": 0.0, "z": -0.15}}
@@ -81,6 +86,14 @@ def pareto_front(
     for trace in _dots(found):
         figure.add_trace(trace)
     return figure
+
+
+def _even_ticks(axis: ValueAxis) -> dict[str, Any]:
+    """Ticks of a linear axis in space, of which plotly makes only one or two by itself."""
+    if axis.is_log:
+        return {}
+    ticks = round_ticks(axis.low, axis.high, 6)
+    return {"tickvals": ticks, "ticktext": [tick_text(tick) for tick in ticks]}
 
 
 def _dots(found: ObjectiveValues) -> list[Any]:

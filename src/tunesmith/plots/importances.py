@@ -104,7 +104,7 @@ def _notes(found: Importance, step: int | None) -> list[str]:
         notes.append(f"the first {_MAX_BARS} of {len(found.shares)} parameters")
     if found.is_telling:
         return [*notes, f"the model explains {found.fit:.0%} of unseen trials"]
-    return [*notes, "the model is no better than chance on unseen trials: do not read this"]
+    return [*notes, "no better than chance on unseen trials: do not read this"]
 
 
 def _add_bars(figure: Figure, found: Importance) -> list[_Bar]:
