@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 
 from tunesmith.analysis.experiment_analysis import CLONES, ExperimentAnalysis
-from tunesmith.analysis.fold_means import of_most_folds
-from tunesmith.analysis.scores import feasible_trials, metric_over_folds, points
+from tunesmith.analysis.scores import best_of_each, candidates
 from tunesmith.errors import ConfigError, TuneError
 from tunesmith.stores import Reader
-from tunesmith.trial import Mode, Objective, TrialStatus
+from tunesmith.trial import Objective, TrialStatus
 
-#: Steps of an experiment by value within their trial, the first of equals first.
-_BEST_STEP = """SELECT trial, step, v FROM (SELECT trial, step, v,
-    row_number() OVER (PARTITION BY trial ORDER BY v {order}, step) AS place FROM ({source})
-    WHERE typeof(v) <> 'text') WHERE place = 1"""
 _FAILED = (TrialStatus.FAILED.value, TrialStatus.INVALID.value)
 _CONFIG = "SELECT config FROM trial_configs WHERE trial = ?"
 
@@ -57,13 +51,14 @@ def best_claims(result: ExperimentAnalysis, top: int) -> list[Claim]:
     reader, mode = result.reader, objective.mode
     rows = reader.query("SELECT trial FROM trial_states WHERE status IN (?, ?)", _FAILED)
     left_out = {trial for (trial,) in [*rows, *reader.query(CLONES)]}
-    found = [one for one in _best_of_each(reader, objective, left_out) if math.isfinite(one[2])]
+    every = best_of_each(reader, objective.metric, mode=mode, constraints=objective.constraints)
+    found = candidates([one for one in every if one.trial not in left_out])
     best: dict[str, Claim] = {}
-    for trial, step, value, n_folds in sorted(found, key=lambda one: (mode.as_loss(one[2]), one[0])):
+    for one in sorted(found, key=lambda one: (mode.as_loss(one.value), one.trial)):
         if len(best) == top:
             break
-        text = config_text(reader, trial)
-        best.setdefault(same_text(text), Claim(text, value, step, trial, n_folds))
+        text = config_text(reader, one.trial)
+        best.setdefault(same_text(text), Claim(text, one.value, one.step, one.trial, one.n_folds))
     if not best:
         raise TuneError(
             f"No trial of {reader.spec.name!r} that did not fail has a finite {objective.metric!r}: there is nothing "
@@ -80,15 +75,3 @@ def config_text(reader: Reader, trial: int) -> str:
 def same_text(text: str) -> str:
     """A stored config in a form that is equal for equal configs."""
     return json.dumps(json.loads(text), sort_keys=True)
-
-
-def _best_of_each(reader: Reader, objective: Objective, left_out: set[int]) -> list[tuple[int, int, float, int]]:
-    """Trial, step, value and number of folds of the best of each trial that may be called one of the best."""
-    if means := metric_over_folds(reader, objective.metric):
-        feasible = feasible_trials(reader, objective.constraints) - left_out
-        eligible = of_most_folds(mean for trial, mean in means.items() if trial in feasible)
-        return [(mean.trial, mean.step, mean.value, mean.n_folds) for mean in eligible]
-    source, values = points(reader, objective.metric, constraints=objective.constraints)
-    order = "" if objective.mode is Mode.MIN else "DESC"
-    rows = reader.query(_BEST_STEP.format(order=order, source=source), values)
-    return [(trial, step, float(v), 0) for trial, step, v in rows if trial not in left_out]
