@@ -37,8 +37,9 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/digits.py
 
+WORKERS ?= 2
 test: $(VENV)/.test data
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .

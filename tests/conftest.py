@@ -36,6 +36,13 @@ def leaves_nothing_behind(request: pytest.FixtureRequest, _leak_check: LeakCheck
         pytest.fail(f"The test left behind:\n{left.words()}", pytrace=False)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of a file stay in one process, those on a cluster all together: they share what is slow to make."""
+    for item in items:
+        path = item.path.relative_to(Path(__file__).parent)
+        item.add_marker(pytest.mark.xdist_group("cluster" if path.parts[0] == "cluster" else path.as_posix()))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
     report = yield

@@ -27,9 +27,27 @@ VARIABLES = {
 N_CPUS = 4  #: of each node
 
 
-@pytest.fixture(scope="session")
+_started = []  #: the cluster, where one runs
+
+
+@pytest.fixture
 def cluster():
-    """A head and two nodes of 4 CPUs each; this process is a driver of it."""
+    """A head and two nodes of 4 CPUs each; this process is a driver of it. Of the first test that asks, to the last."""
+    if not _started:
+        _started.append(_start())
+    return _started[0]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """No test of another folder runs beside the cluster: what Ray starts would be taken for that test's leavings."""
+    yield
+    if _started and (nextitem is None or nextitem.path.parent != Path(__file__).parent):
+        ray.shutdown()
+        _started.pop().shutdown()
+
+
+def _start():
     from ray.cluster_utils import Cluster
 
     os.environ.update(VARIABLES)
@@ -38,9 +56,7 @@ def cluster():
         found.add_node(num_cpus=N_CPUS)
     ray.init(address=found.address, log_to_driver=False, logging_level="WARNING")
     found.wait_for_nodes()
-    yield found
-    ray.shutdown()
-    found.shutdown()
+    return found
 
 
 @pytest.fixture(autouse=True)
