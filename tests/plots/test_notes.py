@@ -217,7 +217,7 @@ def test_names_that_are_shortened_alike_have_bars_of_their_own(tmp_path):
 
 def test_importance_says_what_its_model_is_worth(tmp_path):
     told = plots.importance(two_parameters(tmp_path / "e", [[float(i)] for i in range(40)]))
-    assert re.search(r"the model explains \d\d% of unseen trials", subtitle(told))
+    assert re.search(r"the model explains \d\d% of the variance of unseen trials", subtitle(told))
     rng = np.random.default_rng(0)
     noise = plots.importance(two_parameters(tmp_path / "noise", [[v] for v in rng.normal(size=40).tolist()]))
     assert "no better than chance on unseen trials: do not read this" in subtitle(noise)

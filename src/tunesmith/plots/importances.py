@@ -103,7 +103,7 @@ def _notes(found: Importance, step: int | None) -> list[str]:
     if len(found.shares) > _MAX_BARS:
         notes.append(f"the first {_MAX_BARS} of {len(found.shares)} parameters")
     if found.is_telling:
-        return [*notes, f"the model explains {found.fit:.0%} of unseen trials"]
+        return [*notes, f"the model explains {found.fit:.0%} of the variance of unseen trials"]
     return [*notes, "no better than chance on unseen trials: do not read this"]
 
 
