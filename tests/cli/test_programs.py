@@ -357,3 +357,24 @@ def test_a_second_driver_is_refused_or_takes_over_and_is_stopped_from_another_te
     successor.communicate(timeout=60)
     assert successor.returncode == 130
     assert "is not running" in shell("stop", "e", code=4)
+
+
+def test_the_best_configs_of_a_program_are_run_again(shell: Shell) -> None:
+    shell.write(
+        "train.py",
+        """
+import json, os, random, sys
+noise = random.Random(int(os.environ["TUNESMITH_SEED"])).gauss(0, 0.01)
+with open(os.environ["TUNESMITH_REPORT_FILE"], "a") as reports:
+    for step in (1, 2):
+        print(json.dumps({"loss": float(sys.argv[1]) + noise + 1 / step}), file=reports, flush=True)
+""",
+    )
+    words = ("-p", "x=grid(0,1,2)", "--metric", "loss", "--mode", "min", "--", "python", "train.py", "{x}")
+    shell("run", "-q", "--name", "e", *words)
+    found = shell.json("confirm", "e", "--top", "2", "--repeats", "2")
+    assert [one["config"] for one in found["configs"]] == [{"x": 0}, {"x": 1}]
+    assert [(len(set(one["values"])), one["step"]) for one in found["configs"]] == [(2, 2), (2, 2)]
+    assert found["lead"]["by"] == pytest.approx(1.0, abs=0.1)
+    assert "Take the first" in shell("confirm", "e", "--top", "2", "--repeats", "2", "-q")
+    assert "not started by `tunesmith run`" in (shell("confirm", "e-confirm", code=2), shell.errors)[1]

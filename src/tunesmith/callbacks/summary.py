@@ -89,7 +89,7 @@ def _offer(view: ProgressView, choices: Choices, width: int) -> list[StyledLine]
     n_with_value = sum(trial.status in _CONFIRMABLE and _has_value(trial) for trial in view.trials)
     if not is_one_metric or n_with_value < 2 or view.best is None or view.searcher_name == _CONFIRMING:
         return []
-    return _field("confirm", "the best may be lucky: tunesmith.confirm(result) runs it again", width)
+    return _field("confirm", "the best may be lucky: tunesmith.confirm(result) or `tunesmith confirm`", width)
 
 
 def _has_value(trial: Trial) -> bool:
@@ -98,7 +98,7 @@ def _has_value(trial: Trial) -> bool:
 
 def _best_part(view: ProgressView, choices: Choices, width: int) -> list[StyledLine]:
     if view.searcher_name == _CONFIRMING:  # its luckiest repeat is what nobody should look at
-        return _field("best", "what tunesmith.confirm returned says which config to take", width)
+        return _field("best", "what `confirm` said is which config to take", width)
     objective = view.objective if choices.metric is None else None
     constraints = () if objective is None else objective.constraints
     best = best_of(view, choices)

@@ -19,6 +19,7 @@ COMMANDS = {
     "plot": "plot",
     "export": "export",
     "compare": "compare",
+    "confirm": "confirm",
     "resume": "resume",
     "stop": "stop",
     "report": "report_help",

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from tunesmith.cli.output import warn
 from tunesmith.errors import ConfigError
 
 _log = logging.getLogger("tunesmith")
@@ -79,6 +80,37 @@ def run_request(
         raise_on_failed_trial=False,
         callbacks=[_recorder(request), *parts.trackers],
     )
+
+
+def recorded_request(folder: Path) -> Request:
+    """The request that the experiment was made by. Raises ConfigError where it was not made by `tunesmith run`."""
+    request = read_record(folder)
+    if request is None:
+        raise ConfigError(
+            f"{folder.name} was not started by `tunesmith run`, and code is not stored. Start its script again with "
+            f"name={folder.name!r}, or give the function after the name: {folder.name} module:function"
+        )
+    return request
+
+
+def enter_directory(folder: str) -> str:
+    """Go where an experiment was run, and say so. Returns: its absolute path. Raises: ConfigError if it is gone."""
+    path = str(Path(folder).absolute())
+    if path != str(Path.cwd()):
+        try:
+            os.chdir(path)
+        except OSError as error:
+            raise ConfigError(
+                f"It was run in {path}, which is not there ({error.strerror}). Give --cwd FOLDER if it was moved."
+            ) from None
+        warn(f"tunesmith: in {path}")
+    return path
+
+
+def trainable_and_space(request: Request) -> tuple[Any, dict[str, Any]]:
+    """What is run, and the space, as `tune.run` is given them."""
+    parts = _parts(request)
+    return parts.trainable, parts.arguments["config"]
 
 
 def _parts(request: Request) -> _Parts:

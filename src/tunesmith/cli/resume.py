@@ -12,7 +12,6 @@ import click
 from msgspec.structs import replace
 
 from tunesmith.cli.method_options import METHOD_OPTIONS, allow_change_option, is_given, method_options
-from tunesmith.cli.output import warn
 from tunesmith.cli.places import experiment_argument, find_experiment, json_option, storage_option
 
 
@@ -83,23 +82,10 @@ def _resumed_by_target(target: str, folder: Path, given: Mapping[str, Any], call
 
 def _resumed(folder: Path, given: Mapping[str, Any], call: Mapping[str, Any]) -> Any:
     """For an experiment of `tunesmith run`: by its record, with what is given now in place of what was."""
-    from tunesmith.cli.request import read_record, run_request
+    from tunesmith.cli.request import enter_directory, recorded_request, run_request
 
-    request = read_record(folder)
-    if request is None:
-        raise click.UsageError(
-            f"{folder.name} was not started by `tunesmith run`, and code is not stored. Start its script again with "
-            f"name={folder.name!r}, or give the function: tunesmith resume {folder.name} module:function"
-        )
-    cwd = str(Path(given.get("cwd", request.cwd)).absolute())
-    if cwd != str(Path.cwd()):
-        try:
-            os.chdir(cwd)
-        except OSError as error:
-            raise click.UsageError(
-                f"It was run in {cwd}, which is not there ({error.strerror}). Give --cwd FOLDER if it was moved."
-            ) from None
-        warn(f"tunesmith: in {cwd}")
+    request = recorded_request(folder)
+    cwd = enter_directory(given.get("cwd", request.cwd))
     changed = {name: given[name] for name in ("num_samples", *METHOD_OPTIONS) if name in given}
     request = replace(request, cwd=cwd, options={**request.options, **changed, "name": folder.name})
     return run_request(request, storage=str(folder.parent), allowed=given.get("allowed", ()), **call)
