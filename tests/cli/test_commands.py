@@ -175,7 +175,7 @@ def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe_and_a_number_doe
 def test_parquet_is_written_or_what_is_missing_is_said(here, capsys, tmp_path, monkeypatch) -> None:
     target = tmp_path / "out.parquet"
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert "pip install pyarrow" in called(capsys, "export", "first", "-o", str(target), code=2)
+    assert "pip install 'tunesmith[parquet]'" in called(capsys, "export", "first", "-o", str(target), code=2)
     assert not target.exists()
     monkeypatch.undo()
     parquet = pytest.importorskip("pyarrow.parquet")

@@ -158,7 +158,8 @@ def _check_parquet(output: str | None) -> None:
         import pyarrow  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "Parquet needs pyarrow, which is not installed: pip install 'tunesmith[parquet]'. CSV and JSON lines need nothing."
+            "Parquet needs pyarrow, which is not installed: pip install 'tunesmith[parquet]'. CSV and JSON lines need "
+            "nothing."
         ) from error
 
 
