@@ -89,7 +89,7 @@ def _offer(view: ProgressView, choices: Choices, width: int) -> list[StyledLine]
     n_with_value = sum(trial.status in _CONFIRMABLE and _has_value(trial) for trial in view.trials)
     if not is_one_metric or n_with_value < 2 or view.best is None or view.searcher_name == _CONFIRMING:
         return []
-    return _field("confirm", "the best may be lucky: run `tunesmith confirm`, tunesmith.confirm(result)", width)
+    return _field("confirm", "was it luck? tunesmith.confirm(result), `tunesmith confirm`", width)
 
 
 def _has_value(trial: Trial) -> bool:

@@ -19,6 +19,7 @@ from tunesmith.cli.places import experiment_folders, json_option, results_root, 
 
 _EXTRAS = {
     "pandas": "pandas",
+    "parquet": "pyarrow",
     "plots": "plotly",
     "wandb": "wandb",
     "mlflow": "mlflow",
