@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 import tunesmith as tune
+from tunesmith.api.api_keys import warn_of_secrets
 from tunesmith.errors import ConfigError, SpaceError, StoreError
 from tunesmith.searchers import RandomSearch
 from tunesmith.stores import SqliteStore, open_reader, open_store
@@ -176,3 +177,10 @@ def test_a_given_point_outside_the_space_is_refused_by_field_before_a_folder_is_
 
 def test_a_given_point_within_the_space_is_the_first_trial() -> None:
     assert inline(train, config=SPACE, search_alg=RandomSearch([{"x": 0.5}]))[0].config == {"x": 0.5}
+
+
+def test_constants_that_are_called_like_secrets_are_warned_about(caplog):
+    warn_of_secrets({"lr": 0.1, "db": {"password": "hunter2"}, "hub": [{"api_key": "k"}], "token": 3, "tokens": "all"})
+    [record] = caplog.records
+    assert "'db/password', 'hub/api_key'" in record.getMessage()
+    assert "hunter2" not in record.getMessage()

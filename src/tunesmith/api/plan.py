@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from tunesmith.api.api_keys import without_api_keys
+from tunesmith.api.api_keys import warn_of_secrets, without_api_keys
 from tunesmith.api.scheduling import make_deciders
 from tunesmith.api.source import source_digest
 from tunesmith.errors import ConfigError
@@ -77,6 +77,7 @@ def make_plan(
     n_samples = None if num_samples == -1 else check_number("num_samples", num_samples)
     seed = new_seed() if seed is None else check_number("seed", seed)
     config = without_api_keys(config)
+    warn_of_secrets(config)
     tree = dict(config) if isinstance(config, Mapping) else {} if config is None else config
     space = Space(tree, parse_constraints(parameter_constraints))
     searcher, bound, objective = make_deciders(

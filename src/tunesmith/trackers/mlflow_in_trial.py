@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import atexit
-import functools
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tunesmith.errors import ConfigError
+from tunesmith.trackers.mixin import Finish, with_open_run
 from tunesmith.trackers.mlflow_store import PARENT_TAG, RUN_TAG, as_params, find_experiment, find_run, opening
 from tunesmith.trackers.tracker import require
 from tunesmith.trialside.current import get_session
-from tunesmith.trialside.session import Session, TrialStopped
+from tunesmith.trialside.session import Session
 
-_ARGUMENT_OF_MIXIN = "mlflow"
 _N_PARAMS = 100  #: in one call
 _GOOD_ENDS = (None, "returned", "stopped")
 
@@ -88,27 +86,12 @@ def mlflow_mixin(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Raises: ConfigError for a class: call `setup_mlflow(config, ...)` in its `setup`.
     """
-    if isinstance(function, type):
-        raise ConfigError(
-            f"mlflow_mixin decorates functions. In {function.__name__}.setup call setup_mlflow(config, ...)."
-        )
 
-    @functools.wraps(function)
-    def with_run(config: dict[str, Any], *arguments: Any, **named: Any) -> Any:
-        rest = {key: value for key, value in config.items() if key != _ARGUMENT_OF_MIXIN}
-        mlflow = setup_mlflow(rest, **config.get(_ARGUMENT_OF_MIXIN, {}))
-        try:
-            result = function(rest, *arguments, **named)
-        except TrialStopped:
-            mlflow.end_run()
-            raise
-        except BaseException:
-            mlflow.end_run("FAILED")
-            raise
-        mlflow.end_run()
-        return result
+    def open_run(config: dict[str, Any], **settings: Any) -> Finish:
+        mlflow = setup_mlflow(config, **settings)
+        return lambda is_good: mlflow.end_run("FINISHED" if is_good else "FAILED")
 
-    return with_run
+    return with_open_run(function, tool="mlflow", open_run=open_run)
 
 
 def _start(

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import atexit
-import functools
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tunesmith.errors import ConfigError
+from tunesmith.trackers.mixin import Finish, with_open_run
 from tunesmith.trackers.tracker import read_key, require
 from tunesmith.trackers.values import masked
 from tunesmith.trackers.wandb import run_id
 from tunesmith.trialside.current import get_session
-from tunesmith.trialside.session import TrialStopped
-
-_ARGUMENT_OF_MIXIN = "wandb"
 
 
 def setup_wandb(
@@ -76,24 +72,9 @@ def wandb_mixin(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Raises: ConfigError for a class: call `setup_wandb(config, ...)` in its `setup`.
     """
-    if isinstance(function, type):
-        raise ConfigError(
-            f"wandb_mixin decorates functions. In {function.__name__}.setup call setup_wandb(config, ...)."
-        )
 
-    @functools.wraps(function)
-    def with_run(config: dict[str, Any], *arguments: Any, **named: Any) -> Any:
-        rest = {key: value for key, value in config.items() if key != _ARGUMENT_OF_MIXIN}
-        run = setup_wandb(rest, **config.get(_ARGUMENT_OF_MIXIN, {}))
-        try:
-            result = function(rest, *arguments, **named)
-        except TrialStopped:
-            run.finish(exit_code=0)
-            raise
-        except BaseException:
-            run.finish(exit_code=1)
-            raise
-        run.finish(exit_code=0)
-        return result
+    def open_run(config: dict[str, Any], **settings: Any) -> Finish:
+        run = setup_wandb(config, **settings)
+        return lambda is_good: run.finish(exit_code=0 if is_good else 1)
 
-    return with_run
+    return with_open_run(function, tool="wandb", open_run=open_run)
