@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from search_problems import Config, Param, cat, float_, int_
+from search_params import Config, Param, cat, float_, int_
 
 N_ROWS = 400  #: of a data set that are used
 N_FOLDS = 3

@@ -17,6 +17,7 @@ from campaigns.simulate.stores import Backend, SqliteBackend
 from campaigns.simulate.witness import Witness
 from tunesmith.events import ConfigsSuggested, EndReason, Suggest, Suggestion, TrialReported
 from tunesmith.experiment import Experiment
+from tunesmith.experiment.invariants import check_invariants
 from tunesmith.protocols import Exhausted, Proposal, Wait
 from tunesmith.rng import generator
 from tunesmith.schedulers import ASHAScheduler
@@ -46,7 +47,7 @@ def new_experiment(plan: Plan) -> Experiment:
 def check_pass(experiment: Experiment, witness: Witness) -> None:
     """The state machine agrees with the books, its slots with what runs, and nothing idles that could run."""
     try:
-        experiment.state.check_invariants()
+        check_invariants(experiment.state)
     except AssertionError as error:
         raise Violation("ExperimentState.check_invariants", f"{error}") from error
     text = f"{len(experiment.trials)} trials, the log has {len(witness.rows)}"

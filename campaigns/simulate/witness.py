@@ -6,35 +6,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from campaigns.simulate import rules_of_attempts, rules_of_reports, rules_of_sessions
-from campaigns.simulate.asking import SLACK_S, AskingBooks
+from campaigns.simulate.asking import SLACK_S
+from campaigns.simulate.books import Books
 from campaigns.simulate.faults import Violation, require
 from campaigns.simulate.ledger import Ledger
-from campaigns.simulate.oracle import Oracle
 from campaigns.simulate.plan import Plan
-from campaigns.simulate.rows import Row
 from campaigns.simulate.rules_of_reports import check_deletion
 from tunesmith.clock import Clock
 from tunesmith.events import (
     AnswerReport,
     AttemptEnded,
-    CheckpointSaved,
     Command,
-    ConfigsSuggested,
     DeleteCheckpoint,
-    EndExperiment,
     Event,
     NodeLost,
     Record,
-    ReportRefused,
     StartAttempt,
     StopAttempt,
     Suggest,
-    TrialReported,
 )
-from tunesmith.trial import TrialStatus
 
 #: The commands that somebody acts on; the others are said by being recorded.
 _CARRIED_OUT = (Suggest, StartAttempt, AnswerReport, StopAttempt, DeleteCheckpoint)
@@ -43,35 +35,14 @@ _CARRIED_OUT = (Suggest, StartAttempt, AnswerReport, StopAttempt, DeleteCheckpoi
 _RULES = {**rules_of_sessions.RULES, **rules_of_attempts.RULES, **rules_of_reports.RULES}
 
 
-class Witness:
-    """Args: ledger: what really happened; clock: the world's."""
+class Witness(Books):
+    """Sees all that the driver does. Args as of Books."""
 
     def __init__(self, plan: Plan, ledger: Ledger, clock: Clock) -> None:
-        self.plan, self.ledger, self.clock = plan, ledger, clock
-        self.rows: list[Row] = []
-        self.oracle = Oracle(plan, self.rows)
-        self.asking = AskingBooks(plan)
-        self.gone_nodes: set[str] = set()  #: that the driver knows of, in this session
-        self.good_nodes: set[str] = set()  #: on which an attempt reported or returned, in this session
-        self.quarantined: set[str] = set()  #: in this session
-        self.n_strikes: dict[str, int] = {}  #: failures that were put down to a node, in this session
+        super().__init__(plan, ledger, clock)
         self.batch_sizes: list[int] = []  #: of the commits: where the passes end in the log
-        self.epoch = 0
-        self.n_results = self.n_given_up = 0
-        self.request: Suggest | None = None  #: without an answer yet
-        self.last_answer: ConfigsSuggested | None = None
-        self.ending: EndExperiment | None = None
-        self.began_at = 0.0  #: of the session
-        self.handled_at = 0.0  #: when the driver last looked at the time; a slow disk may have taken long since
-        self.interrupt_level = 0
-        self.has_success = False  #: in this session
-        self.start_failures: dict[str, set[int]] = {}  #: error -> who failed with it before any report
-        self.report: TrialReported | ReportRefused | CheckpointSaved | None = None  #: to be answered next
         self._to_carry_out: list[Command] = []  #: committed in the last pass, not yet carried out
-        #: Attempts that the driver started and has not heard the end of: what its slots must be taken by.
-        self.held: dict[int, StartAttempt] = {}
         self.check_pass: Callable[[], None] = lambda: None
-        self.dirty: set[int] = set()  #: trials that changed since the last pass was checked
 
     def begin_session(self, check_pass: Callable[[], None]) -> None:
         """A new driver is about to run."""
@@ -153,45 +124,3 @@ class Witness:
                 gone = [trial for trial, start in self.held.items() if start.placement.node == event.node]
                 for trial in gone:
                     del self.held[trial]
-
-    @property
-    def has_room(self) -> bool:
-        """Whether anything is left that the searcher could be asked for."""
-        is_open = any(row.status is TrialStatus.PAUSED and not row.is_wanted for row in self.rows)
-        return len(self.rows) < self.plan.n_trials or (self.plan.thaws and is_open)
-
-    # ------------------------------------------------------------ helpers
-
-    def n_missing(self) -> tuple[int, int, int]:
-        """See AskingBooks."""
-        return self.asking.n_missing(self.rows, self.gone_nodes | self.quarantined, self.handled_at)
-
-    @property
-    def is_tripped(self) -> bool:
-        """Whether so many trials failed alike at their start that nothing more is started for now."""
-        n_alike = max(map(len, self.start_failures.values()), default=0)
-        return n_alike >= self.plan.spec.n_alike_failures
-
-    def note_success(self, row: Row) -> None:
-        """An attempt reported or returned: its node is a good one, and not all fail alike."""
-        self.has_success = True
-        if row.placement is not None:
-            self.good_nodes.add(row.placement.node)
-        self.start_failures.clear()
-
-    def set_status(self, index: int, status: TrialStatus) -> None:
-        """The trial is in this state from now on."""
-        self.rows[index].status = status
-        self.dirty.add(index)
-
-    def row_of(self, record: Any) -> Row:
-        """The trial that the record is about."""
-        require(0 <= record.trial < len(self.rows), "a record of a trial that nobody suggested", f"{record}")
-        return self.rows[record.trial]
-
-    def require_running(self, record: Any) -> Row:
-        """The same, where the record is about the attempt that runs."""
-        row = self.row_of(record)
-        is_current = row.status is TrialStatus.RUNNING and row.attempt == record.attempt
-        require(is_current, "a record of an attempt that does not run", f"{record}, {row}")
-        return row

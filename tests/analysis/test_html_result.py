@@ -15,7 +15,7 @@ BOUNDED = Objective(("loss",), (Mode.MIN,), (MetricConstraint("lat", True, 20.0)
 
 def cells(result):
     """Trial, best value and step of each row."""
-    rows = [re.findall("<td[^>]*>(.*?)</td>", row) for row in result_html(result).split("<tr>")[2:]]
+    rows = [re.findall("<td[^>]*>(.*?)</td>", row) for row in result_html(result.reader).split("<tr>")[2:]]
     return [(int(row[0]), float(row[2]), int(row[3])) for row in rows]
 
 
@@ -28,12 +28,12 @@ def test_the_best_are_ranked_by_reports_that_keep_the_constraints(tmp_path):
     result = write(tmp_path / "e", series, objective=BOUNDED)
     assert cells(result) == [(1, 0.3, 1), (0, 0.5, 2)]
     assert cells(result)[0][0] == result.best.trial.index
-    assert "The best by loss (min), where lat &lt;= 20, 2 of 3 trials" in result_html(result)
+    assert "The best by loss (min), where lat &lt;= 20, 2 of 3 trials" in result_html(result.reader)
 
 
 def test_where_nothing_keeps_the_constraints_that_is_said(tmp_path):
     result = write(tmp_path / "e", [[{"loss": 0.1, "lat": 50}]], objective=BOUNDED)
-    assert "No result keeps lat &lt;= 20." in result_html(result)
+    assert "No result keeps lat &lt;= 20." in result_html(result.reader)
     assert cells(result) == []
 
 
@@ -48,4 +48,6 @@ def test_means_over_the_most_folds_come_first(tmp_path):
 
 def test_of_several_objectives_the_first_ranks_and_the_others_are_pointed_to(tmp_path):
     result = write(tmp_path / "e", [[{"loss": 1, "size": 2}]], objective=objective(loss="min", size="max"))
-    assert "The best by loss (min), the first of 2 objectives (see result.pareto), 1 of 1 trial" in result_html(result)
+    assert "The best by loss (min), the first of 2 objectives (see result.pareto), 1 of 1 trial" in result_html(
+        result.reader
+    )

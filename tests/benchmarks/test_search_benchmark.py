@@ -13,7 +13,8 @@ import pytest
 import search_pipelines
 from search_adapter import OPTIMIZERS
 from search_parallel import Run, losses_of_gain
-from search_problems import Deep, Mixed, Tree, own_problems, references, sample
+from search_params import sample
+from search_problems import Deep, Mixed, Tree, own_problems, references
 from search_runs import HERE, run_one
 from search_tables import bootstrap_ratio, comparison, ranks, results_of, summary
 

@@ -16,6 +16,7 @@ from tunesmith.events import (
     Thaw,
     Verdict,
 )
+from tunesmith.experiment.invariants import check_invariants
 from tunesmith.protocols import Hold, StartNew
 from tunesmith.resources import Node, Resources
 from tunesmith.schedulers import FIFOScheduler
@@ -329,7 +330,7 @@ def test_a_trial_that_is_over_is_no_clone_any_more():
     world.fail(0)
     world.end(1, AttemptOutcome.STOPPED)
     assert world.experiment.is_done
-    world.state.check_invariants()
+    check_invariants(world.state)
     assert world.trials[1].status is TrialStatus.INTERRUPTED
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tunesmith.errors import ResourceError
 from tunesmith.events import EndReason, NodeLost, NodeOffered, QuarantineNode, StartAttempt
+from tunesmith.experiment.invariants import check_invariants
 from tunesmith.experiment.slots import SlotPool
 from tunesmith.resources import Node, Resources
 from tunesmith.trial import AttemptOutcome, TrialStatus
@@ -38,7 +39,7 @@ def test_a_node_may_grow_and_shrink():
     assert places(world) == ["a", None, None, "a", "a"]
     world.handle(world.ended(3), NodeOffered(Node("a", 2.0)))
     assert places(world) == ["a", None, None, None, "a"]
-    world.state.check_invariants()
+    check_invariants(world.state)
 
 
 def test_without_room_an_elastic_experiment_waits_for_more():

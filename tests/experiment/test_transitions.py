@@ -6,6 +6,7 @@ import pytest
 
 from tunesmith.errors import TransitionError
 from tunesmith.events import ConcludeAttempt, ConfigsSuggested, SessionStarted, StartAttempt, Suggestion
+from tunesmith.experiment.invariants import check_invariants
 from tunesmith.experiment.state import ExperimentState
 from tunesmith.resources import Node
 from tunesmith.testing.samples import PLACEMENT, make_spec
@@ -44,7 +45,7 @@ def test_an_allowed_change_is_made_and_the_invariants_hold(source, target):
     state = state_in(source)
     move(state, target)
     assert state.trials[0].status is target
-    state.check_invariants()
+    check_invariants(state)
 
 
 FORBIDDEN = [(a, b) for a in TrialStatus for b in TrialStatus if a is not b and (a, b) not in ALLOWED]

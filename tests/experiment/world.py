@@ -21,6 +21,7 @@ from tunesmith.events import (
     Verdict,
 )
 from tunesmith.experiment import Experiment
+from tunesmith.experiment.invariants import check_invariants
 from tunesmith.resources import Node
 from tunesmith.schedulers import FIFOScheduler
 from tunesmith.space import Space
@@ -94,7 +95,7 @@ class World:
         self.now = self.now if at is None else at
         records = self.experiment.handle(events, self.now)
         self.log += records
-        self.state.check_invariants()
+        check_invariants(self.state)
         news = list(records)
         if self.answers_itself:
             for record in records:

@@ -20,6 +20,7 @@ from tunesmith.events import (
     TrialReported,
     Verdict,
 )
+from tunesmith.experiment.invariants import check_invariants
 from tunesmith.protocols import Hold, StartNew
 from tunesmith.resources import Placement, Resources
 from tunesmith.schedulers import PopulationBasedTraining
@@ -392,7 +393,7 @@ def test_crashes_and_resumes_leave_a_consistent_lineage(seed, synch):
         break
     assert epoch > 3
     assert {trial.status for trial in run.trials} == {TrialStatus.COMPLETED}
-    run.experiment.state.check_invariants()
+    check_invariants(run.experiment.state)
     assert clones(log)
     check_lineage(log)
     again = population(make(synch=synch), store=LimitedStore(10**9, log), max_failures=-1, seed=seed)

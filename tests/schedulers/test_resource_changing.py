@@ -7,6 +7,7 @@ import pytest
 from tunesmith.errors import ConfigError
 from tunesmith.events import ConcludeAttempt, StartAttempt, TrialReported, Verdict
 from tunesmith.executors.simulated import SimulatedExecutor, SimulatedStep
+from tunesmith.experiment.invariants import check_invariants
 from tunesmith.resources import Resources
 from tunesmith.schedulers import (
     ASHAScheduler,
@@ -157,7 +158,7 @@ def test_crashes_of_the_driver_leave_all_trials_complete(seed):
         break
     assert epoch > 2
     assert {trial.status for trial in run.trials} == {TrialStatus.COMPLETED}
-    run.experiment.state.check_invariants()
+    check_invariants(run.experiment.state)
     again = simulated([5, 5, 20, 40], store=LimitedStore(10**9, run.log))
     assert list(again.scheduler.describe()) == list(run.scheduler.describe())
     assert [repr(trial) for trial in again.trials] == [repr(trial) for trial in run.trials]

@@ -10,6 +10,7 @@ from campaigns.simulate.schedulers import Synchronous
 from tunesmith.errors import StoreError, TunesmithError
 from tunesmith.events import AnswerReport, Command, ConcludeAttempt, StartAttempt, TrialReported
 from tunesmith.executors.simulated import SimulatedExecutor
+from tunesmith.experiment.invariants import check_invariants
 from tunesmith.schedulers import ASHAScheduler
 from tunesmith.stores import MemoryStore
 from tunesmith.testing import Simulation
@@ -67,7 +68,7 @@ def test_after_any_number_of_crashes_the_experiment_is_complete_and_consistent(s
         break
     assert len(run.trials) == 6
     assert {trial.status for trial in run.trials} <= {TrialStatus.COMPLETED, TrialStatus.STOPPED, TrialStatus.FAILED}
-    run.experiment.state.check_invariants()
+    check_invariants(run.experiment.state)
     for record in log:
         if isinstance(record, TrialReported):
             key = (record.trial, record.attempt, record.step)

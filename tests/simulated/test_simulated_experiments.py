@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from tunesmith.events import EndReason, InterruptRequested, StartAttempt, Suggest, TrialReported
+from tunesmith.experiment.invariants import check_invariants
 from tunesmith.protocols import Wait
 from tunesmith.schedulers import ASHAScheduler
 from tunesmith.searchers import GridSearch, RandomSearch
@@ -49,7 +50,7 @@ def test_a_thousand_workers_and_thousands_of_trials():
     assert len(found.trials) == 3000
     assert most_at_once(found.log) == 1000
     assert statuses(found)[TrialStatus.STOPPED] > 2000
-    found.experiment.state.check_invariants()
+    check_invariants(found.experiment.state)
     levels = sorted(trial.config["level"] for trial in found.trials)
     completed = [t.config["level"] for t in found.trials if t.status is TrialStatus.COMPLETED]
     assert sum(level < levels[1000] for level in completed) > 0.5 * len(completed)

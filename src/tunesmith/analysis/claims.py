@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from tunesmith.analysis.experiment_analysis import CLONES, ExperimentAnalysis
+from tunesmith.analysis.experiment_analysis import ExperimentAnalysis
+from tunesmith.analysis.observations import CLONES
 from tunesmith.analysis.scores import best_of_each, candidates
 from tunesmith.errors import ConfigError, TuneError
 from tunesmith.stores import Reader

@@ -29,7 +29,7 @@ from tunesmith.analysis.trial_view import TrialView
 from tunesmith.errors import ConfigError, TuneError, TunesmithError
 from tunesmith.executors.remote_folders import fetch_if_elsewhere
 from tunesmith.stores import Reader
-from tunesmith.trial import MetricConstraint, Mode, TrialStatus
+from tunesmith.trial import MetricConstraint, Mode, Trial, TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CLONES = "SELECT trial FROM trial_configs WHERE first_config IS NOT NULL"
 _KEPT = "SELECT path FROM checkpoints WHERE trial = ? AND attempt = ? AND step = ? AND state = 'kept'"
 
 
@@ -130,7 +129,7 @@ class ExperimentAnalysis:
     def _repr_html_(self) -> str:
         from tunesmith.analysis.html_result import result_html
 
-        return result_html(self)
+        return result_html(self.reader)
 
     # ------------------------------------------------------------ the best
 
@@ -312,12 +311,12 @@ class ExperimentAnalysis:
         """
         return [(trial.config, value) for trial, value in self._observed(metric, mode)]
 
-    def _observed(self, metric: str | None = None, mode: str | None = None) -> list[tuple[TrialView, float]]:
+    def _observed(self, metric: str | None = None, mode: str | None = None) -> list[tuple[Trial, float]]:
         from tunesmith.analysis.metric_choice import ChosenMetric
         from tunesmith.analysis.observations import observed
 
         constraints = self._constraints if metric is None else ()
-        return observed(self, ChosenMetric(*self._objective(metric, mode), constraints))
+        return observed(self.reader, ChosenMetric(*self._objective(metric, mode), constraints))
 
     def importance(self, metric: str | None = None, mode: str | None = None, **options: Any) -> Importance:
         """How much of the objective's variance each parameter explains: `.shares`, by name, the largest first.
@@ -327,7 +326,7 @@ class ExperimentAnalysis:
         """
         from tunesmith.analysis.importance import importance
 
-        return importance(self, metric, mode, **options)
+        return importance(self.reader, metric, mode, **options)
 
     # ------------------------------------------------------------ tables
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tunesmith.callbacks.text import clean
 
@@ -27,3 +28,8 @@ def lines(words: Iterable[str]) -> str:
 
 def _cell(words: object) -> str:
     return f'<td style="text-align:left;padding:2px 10px 2px 0">{text(words)}</td>'
+
+
+def number(value: Any) -> str:
+    """Six digits; empty for None."""
+    return f"{value:.6g}" if isinstance(value, float | int) else "" if value is None else str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from tunesmith.analysis import html
 from tunesmith.analysis.pareto import bound_words
@@ -11,10 +11,6 @@ from tunesmith.analysis.scores import best_of_each
 from tunesmith.callbacks.text import error_headline, flat_config, format_count, format_value
 from tunesmith.stores import Reader
 from tunesmith.trial import Objective, Trial, TrialStatus
-
-if TYPE_CHECKING:
-    from tunesmith.analysis.experiment_analysis import ExperimentAnalysis
-    from tunesmith.analysis.trial_view import TrialView
 
 _N_SHOWN = 10
 _ERRORS = "SELECT error, reason FROM trial_states WHERE status IN (?, ?) ORDER BY trial"
@@ -27,17 +23,16 @@ class _Row(NamedTuple):
     step: int | None = None
 
 
-def result_html(result: ExperimentAnalysis) -> str:
+def result_html(reader: Reader) -> str:
     """How the experiment stands, its best trials (the first ones where nothing is optimised), and what failed."""
-    reader = result.reader
     counts = ", ".join(f"{n} {state.value}" for state, n in reader.counts().items()) or "no trials"
     head = f"<b>{html.text(reader.spec.name)}</b>: {html.text(reader.status().status or 'not started')}, {counts}"
     objective, n_trials = reader.spec.objective, format_count(reader.n_trials(), "trial")
     rows = _first_rows(reader) if objective is None else _best_rows(reader, objective)
     shown = f"{_title(objective)}, {len(rows)} of {n_trials}" if rows else _why_empty(reader, objective)
     table = _table(rows) if rows else ""
-    where = f"<p>{html.text(result.folder)}</p>"
-    return f"<p>{head}</p><p>{html.text(shown)}</p>{table}{''.join(_failures(result))}{where}"
+    where = f"<p>{html.text(reader.folder)}</p>"
+    return f"<p>{head}</p><p>{html.text(shown)}</p>{table}{''.join(_failures(reader))}{where}"
 
 
 def _title(objective: Objective | None) -> str:
@@ -76,35 +71,16 @@ def _table(rows: list[_Row]) -> str:
     configs = [flat_config(row.config) for row in rows]
     names = list(dict.fromkeys(name for config in configs for name in config))
     cells = [
-        [row.trial.index, row.trial.status.value, _number(row.value), "" if row.step is None else row.step]
+        [row.trial.index, row.trial.status.value, html.number(row.value), "" if row.step is None else row.step]
         + [format_value(name, config[name]) if name in config else "" for name in names]
         for row, config in zip(rows, configs, strict=True)
     ]
     return html.table(["trial", "state", "best", "step", *names], cells)
 
 
-def trial_html(view: TrialView) -> str:
-    """A trial's state, config, last metrics, and its error."""
-    config = [(name, format_value(name, value)) for name, value in flat_config(view.config).items()]
-    metrics = [(name, _number(value)) for name, value in view.metrics.items()]
-    why = f": {view.reason}" if view.reason else ""
-    parts = [f"<p><b>{html.text(view.name)}</b>: {html.text(view.state.value + why)}, step {view.step}</p>"]
-    if config:
-        parts.append(html.table(("config", "value"), config))
-    if metrics:
-        parts.append(html.table(("last report", "value"), metrics))
-    if view.error:
-        parts.append(html.lines(view.error.splitlines()[-_N_SHOWN:]))
-    return "".join(parts)
-
-
-def _failures(result: ExperimentAnalysis) -> Iterator[str]:
-    rows = result.reader.query(_ERRORS, (TrialStatus.FAILED.value, TrialStatus.INVALID.value))
+def _failures(reader: Reader) -> Iterator[str]:
+    rows = reader.query(_ERRORS, (TrialStatus.FAILED.value, TrialStatus.INVALID.value))
     if rows:
         first = error_headline(rows[0][0]) if rows[0][0] else rows[0][1] or "no reason is known"
         words = f"{format_count(len(rows), 'trial')} failed, the first: {first}"
         yield f"<p>{html.text(words)}</p>"
-
-
-def _number(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float | int) else "" if value is None else str(value)

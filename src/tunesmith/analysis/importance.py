@@ -33,11 +33,10 @@ from tunesmith.errors import TuneError
 from tunesmith.models.cube import Cube
 from tunesmith.models.forest import Forest
 from tunesmith.space import Space
+from tunesmith.stores import Reader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from tunesmith.analysis.experiment_analysis import ExperimentAnalysis
 
     Array = NDArray[np.float64]
     Ints = NDArray[np.int64]
@@ -76,7 +75,7 @@ class Importance:
 
 
 def importance(
-    result: ExperimentAnalysis,
+    reader: Reader,
     metric: str | None = None,
     mode: str | None = None,
     *,
@@ -99,14 +98,14 @@ def importance(
     Raises: ConfigError for an unknown metric; TuneError with fewer than 5 trials, where nothing varies, or where
         constraints allow hardly any config.
     """
-    chosen = choose_metric(result.reader, metric, mode)
-    data = model_rows(result, chosen, step=step, space=space)
+    chosen = choose_metric(reader, metric, mode)
+    data = model_rows(reader, chosen, step=step, space=space)
     n = len(data.losses)
     if data.cube.d == 0:
         raise TuneError("Nothing varies in the space, so there is no importance.")
     if n - data.n_diverged < MIN_TRIALS:
         raise TuneError(
-            f"{n - data.n_diverged} of {len(result)} trials are over and have a finite {chosen.name!r}"
+            f"{n - data.n_diverged} of {reader.n_trials()} trials are over and have a finite {chosen.name!r}"
             f"{'' if step is None else f' at step {step}'}. Importance needs {MIN_TRIALS} or more."
         )
     rng = np.random.default_rng(seed)

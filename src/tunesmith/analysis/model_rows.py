@@ -19,13 +19,11 @@ from tunesmith.errors import ConfigError, SpaceError
 from tunesmith.models.cube import Cube
 from tunesmith.models.warp import warp_losses
 from tunesmith.space import Path, SampleFrom, Space, readable_space
-from tunesmith.trial import TrialStatus
+from tunesmith.stores import Reader
+from tunesmith.trial import Trial, TrialStatus
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from tunesmith.analysis.experiment_analysis import ExperimentAnalysis
-    from tunesmith.analysis.trial_view import TrialView
 
     Array = NDArray[np.float64]
 
@@ -43,7 +41,7 @@ class ModelRows(NamedTuple):
 
 
 def model_rows(
-    result: ExperimentAnalysis,
+    reader: Reader,
     chosen: ChosenMetric,
     *,
     step: int | None = None,
@@ -54,10 +52,9 @@ def model_rows(
     Args: step, space: as for `importance`.
     Raises: SpaceError where options of the space cannot be told apart by their stored labels.
     """
-    reader = result.reader
-    seen, lost = observed(result, chosen), diverged(result, chosen)
+    seen, lost = observed(reader, chosen), diverged(reader, chosen)
     if step is not None:
-        seen, lost = _at_step(result, chosen, step, seen=seen, lost=lost)
+        seen, lost = _at_step(reader, chosen, step, seen=seen, lost=lost)
     known = _known_space(reader.spec.space, [trial.config for trial in (*(trial for trial, _ in seen), *lost)], space)
     cube = Cube(known, seed=reader.spec.seed)
     rows, losses = [], []
@@ -77,7 +74,7 @@ def model_rows(
         losses=np.append(known_losses, [known_losses.max()] * n_diverged if n_diverged else []),
         targets=_targets(known_losses, n_diverged),
         n_diverged=n_diverged,
-        n_left_out=len(result) - len(rows),
+        n_left_out=reader.n_trials() - len(rows),
     )
 
 
@@ -90,7 +87,7 @@ def _targets(losses: Array, n_diverged: int) -> Array:
     return np.append(warped, [worst] * n_diverged)
 
 
-def _row(cube: Cube, trial: TrialView) -> Array | None:
+def _row(cube: Cube, trial: Trial) -> Array | None:
     try:
         return cube.encode(trial.config)
     except SpaceError:
@@ -125,13 +122,13 @@ def _known_space(
 
 
 def _at_step(
-    result: ExperimentAnalysis,
+    reader: Reader,
     chosen: ChosenMetric,
     step: int,
     *,
-    seen: list[tuple[TrialView, float]],
-    lost: list[TrialView],
-) -> tuple[list[tuple[TrialView, float]], list[TrialView]]:
+    seen: list[tuple[Trial, float]],
+    lost: list[Trial],
+) -> tuple[list[tuple[Trial, float]], list[Trial]]:
     """Each at its best finite value of its first `step` steps, only those that got there; and who diverged until then.
 
     One that failed later is among the former.
@@ -140,7 +137,7 @@ def _at_step(
         raise ConfigError(f"step is {step}. Give a step that trials reported, 1 or more.")
     sign = chosen.mode.as_loss(1.0)
     best, arrived = {}, set()
-    for curve in learning_curves(result.reader, chosen):
+    for curve in learning_curves(reader, chosen):
         if curve.step[-1] >= step:
             arrived.add(curve.trial)
             values = curve.value[(curve.step <= step) & np.isfinite(curve.value)]
@@ -152,6 +149,6 @@ def _at_step(
         [
             trial
             for trial in over
-            if trial.index not in best and (trial.index in arrived or trial.state is TrialStatus.FAILED)
+            if trial.index not in best and (trial.index in arrived or trial.status is TrialStatus.FAILED)
         ],
     )

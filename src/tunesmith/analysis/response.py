@@ -57,7 +57,7 @@ def response(
         space: as for `importance`.
     Raises: TuneError with fewer than 5 trials that have a value, or for choices with thousands of options.
     """
-    data = model_rows(result, chosen, space=space)
+    data = model_rows(result.reader, chosen, space=space)
     if len(data.losses) - data.n_diverged < MIN_TRIALS:
         raise TuneError("too few trials for a surface")
     rng = np.random.default_rng(seed)

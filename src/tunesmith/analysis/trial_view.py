@@ -214,9 +214,9 @@ class TrialView:
         return self.name
 
     def _repr_html_(self) -> str:
-        from tunesmith.analysis.html_result import trial_html
+        from tunesmith.analysis.html_trial import trial_html
 
-        return trial_html(self)
+        return trial_html(self._trial, self.name)
 
 
 _ORDER = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tunesmith.callbacks.choices import Choices
 from tunesmith.callbacks.progress_view import Best, ProgressView, best_by_last_report, last_value
@@ -10,37 +10,19 @@ from tunesmith.callbacks.solutions import best_feasible
 from tunesmith.callbacks.text import (
     ELLIPSIS,
     clean,
-    error_headline,
     format_clock,
     format_count,
     format_number,
     format_time_left,
     shorten,
 )
+from tunesmith.callbacks.trial_words import STATUS_WORDS, counts_words, error_words
 from tunesmith.events import ConcludeAttempt, Record, TrialReported
 from tunesmith.trial import Trial, TrialStatus
 
 DOT = " · "
 _MAX_LINE = 500  #: of a line in a log: an error message may be of any length
 _GIB = 2**30
-
-#: How states read in a sentence, in the order in which they are counted up.
-STATUS_WORDS = {
-    TrialStatus.RUNNING: "running",
-    TrialStatus.PENDING: "waiting",
-    TrialStatus.PAUSED: "paused",
-    TrialStatus.COMPLETED: "completed",
-    TrialStatus.STOPPED: "stopped early",
-    TrialStatus.FAILED: "failed",
-    TrialStatus.INVALID: "refused as invalid",
-    TrialStatus.INTERRUPTED: "interrupted",
-}
-
-
-def counts_words(counts: Mapping[TrialStatus, int]) -> str:
-    """`8 running, 20 completed, 4 failed`; states without a trial are left out."""
-    words = [f"{counts[status]} {words}" for status, words in STATUS_WORDS.items() if counts.get(status)]
-    return ", ".join(words) or "no trial yet"
 
 
 def count_words(view: ProgressView, choices: Choices) -> str:
@@ -106,23 +88,6 @@ def best_words(best: Best) -> str:
     return f"{clean(best.metric)} {format_number(best.value)} {where} of trial {best.trial}"
 
 
-def stop_words(trial: Trial) -> str:
-    """`trial 12 stopped at step 4: rank 7 of 9 at rung 4, 4 kept`."""
-    words = f"trial {trial.index} stopped at step {trial.step}"
-    return f"{words}: {clean(trial.reason)}" if trial.reason else words
-
-
-def error_words(trial: Trial) -> str:
-    """What went wrong with a trial, in a line."""
-    return error_headline(trial.error) if trial.error else clean(trial.reason or "no error text")
-
-
-def failure_words(trial: Trial) -> str:
-    """`trial 12 failed 2 times: ValueError: ...`."""
-    times = f" {trial.n_failures} times" if trial.n_failures > 1 else ""
-    return f"trial {trial.index} failed{times}: {error_words(trial)}"
-
-
 # ---------------------------------------------------------------- the plain log
 
 
@@ -167,7 +132,7 @@ def _conclusion_words(
     words = f"trial {trial.index} ({clean(view.trial_name(trial.index))}) {after} at step {trial.step}"
     reason = record.reason
     if record.status is TrialStatus.FAILED and trial.error:
-        reason = error_headline(trial.error)
+        reason = error_words(trial)
     if reason and reason != "returned":
         words += f": {clean(shorten(reason, 300))}"
     metrics = _metric_words(trial, view, choices)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tunesmith.callbacks.lines import counts_words, resource_words
+from tunesmith.callbacks.lines import resource_words
 from tunesmith.callbacks.progress_view import ProgressView
+from tunesmith.callbacks.trial_words import counts_words
 from tunesmith.events import Record
 
 

@@ -19,16 +19,15 @@ from tunesmith.callbacks.lines import (
     best_of,
     best_words,
     count_words,
-    failure_words,
     progress_fraction,
     progress_words,
     resource_words,
-    stop_words,
     wrap_tokens,
 )
 from tunesmith.callbacks.progress_view import Best, ProgressView
 from tunesmith.callbacks.tables import GAP, Kind, Table, error_table, hidden_words, select_rows, trial_table
 from tunesmith.callbacks.text import ELLIPSIS, clean, flat_config, format_count, format_duration, format_value
+from tunesmith.callbacks.trial_words import failure_words, stop_words
 from tunesmith.trial import TrialStatus
 
 _TALL = 30  #: from this height there is room for empty lines and more detail

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from tunesmith.callbacks.choices import Choices
-from tunesmith.callbacks.lines import best_of, best_words, counts_words, error_words
+from tunesmith.callbacks.lines import best_of, best_words
 from tunesmith.callbacks.progress_view import Best, ProgressView
 from tunesmith.callbacks.solutions import is_feasible, kept_words, pareto_set, pareto_table
 from tunesmith.callbacks.text import (
@@ -21,6 +21,7 @@ from tunesmith.callbacks.text import (
     format_duration,
     shorten,
 )
+from tunesmith.callbacks.trial_words import counts_words, error_words
 from tunesmith.events import EndReason
 from tunesmith.trial import Trial, TrialStatus
 

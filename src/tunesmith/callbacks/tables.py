@@ -13,7 +13,6 @@ import msgspec
 from rich.cells import cell_len, set_cell_size
 
 from tunesmith.callbacks.choices import Choices
-from tunesmith.callbacks.lines import counts_words, error_words
 from tunesmith.callbacks.progress_view import ProgressView, last_value
 from tunesmith.callbacks.text import (
     ELLIPSIS,
@@ -23,6 +22,7 @@ from tunesmith.callbacks.text import (
     format_number,
     format_value,
 )
+from tunesmith.callbacks.trial_words import counts_words, error_words
 from tunesmith.trial import Trial, TrialStatus
 
 GAP = "  "

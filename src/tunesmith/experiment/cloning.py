@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from tunesmith.errors import TransitionError
 from tunesmith.events import Clone, Decision, StartAttempt, Verdict
 from tunesmith.trial import Checkpoint, FoldScore, Trial, TrialStatus
-
-if TYPE_CHECKING:
-    from tunesmith.experiment.state import ExperimentState
 
 
 class Loan(NamedTuple):
@@ -94,7 +91,7 @@ def own_checkpoints(trial: Trial) -> tuple[Checkpoint, ...]:
     return tuple(saved for saved in trial.checkpoints if saved.donor is None)
 
 
-def checked_clone(state: ExperimentState, decision: Decision) -> Decision:
+def checked_clone(trials: Sequence[Trial], decision: Decision) -> Decision:
     """The decision where it can be carried out; else to continue, with the reason on record (F86).
 
     Raises: TransitionError for a CLONE that does not say from where.
@@ -102,7 +99,7 @@ def checked_clone(state: ExperimentState, decision: Decision) -> Decision:
     clone = decision.clone
     if clone is None:
         raise TransitionError("The scheduler answered CLONE without a clone. Give Decision(Verdict.CLONE, clone=...).")
-    if lent_checkpoint(state.trials, clone) is not None:
+    if lent_checkpoint(trials, clone) is not None:
         return decision
     return Decision(
         Verdict.CONTINUE,

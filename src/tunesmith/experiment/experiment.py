@@ -277,7 +277,7 @@ class Experiment:
             self._requests.note_unpausable(trial.index)
             decision = CONTINUE
         if decision.verdict is Verdict.CLONE:
-            decision = checked_clone(self.state, decision)
+            decision = checked_clone(self.state.trials, decision)
         stop = self.state.stopping.get(trial.index)
         return decision if stop is None or decision.verdict is not Verdict.CONTINUE else as_told(stop)
 

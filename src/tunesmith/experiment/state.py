@@ -32,7 +32,6 @@ from tunesmith.events import (
 )
 from tunesmith.experiment.cloning import Borrowing, cloned, own_checkpoints
 from tunesmith.experiment.failures import Failures
-from tunesmith.experiment.invariants import check_invariants
 from tunesmith.experiment.pace import Pace
 from tunesmith.experiment.slots import SlotPool
 from tunesmith.experiment.trial_table import TrialTable
@@ -396,10 +395,6 @@ class ExperimentState(TrialTable):
     def has_tripped(self) -> bool:
         """Whether so many trials failed alike, none having reported in this session, that nothing more is started."""
         return self.failures.alike()[1] >= self.spec.n_alike_failures
-
-    def check_invariants(self) -> None:
-        """Every sentence beside an attribute above holds."""
-        check_invariants(self)
 
 
 def as_told(stop: StopAttempt) -> Decision:
