@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -84,16 +85,23 @@ class Outside:
             raise self._error
 
 
+def _take_hangups() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start_script(
     path: Path, text: str, *arguments: str, prefix: tuple[str, ...] = (), **popen: Any
 ) -> subprocess.Popen:
-    """Write a driver's script and start it with this interpreter, in a process group of its own."""
+    """Write a driver's script and start it with this interpreter, in a process group of its own.
+
+    SIGHUP ends it, also where these tests run under nohup.
+    """
     path.write_text(text)
     return subprocess.Popen(
         [*prefix, sys.executable, str(path), *arguments],
         text=True,
         start_new_session=True,
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **popen},
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": _take_hangups, **popen},
     )
 
 
